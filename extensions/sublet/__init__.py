@@ -1,0 +1,1 @@
+"""What a notebook on Sublet imports."""
