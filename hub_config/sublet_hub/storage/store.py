@@ -1,0 +1,146 @@
+"""The Protocol of the store: what a transaction can read and write. It holds no rule; the domain decides.
+
+Every implementation passes the contract suite in tests/storage/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from sublet_hub.domain.accounts import Subject
+from sublet_hub.domain.amounts import Amount
+from sublet_hub.domain.audit import AuditRecord
+from sublet_hub.domain.lease import Lease, LeaseState
+from sublet_hub.domain.ledger import BucketUse, Entry
+from sublet_hub.domain.notices import Notice
+from sublet_hub.domain.quota import Quota
+
+MOST_ROWS = 1000
+"""The most rows that one read of a list gives; callers page with `after`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseFilter:
+    """Which leases to list; None leaves a field open. `since_ms` keeps those not ended before that moment."""
+
+    user: str | None = None
+    account: Subject | None = None
+    states: frozenset[LeaseState] | None = None
+    since_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditFilter:
+    """Which audit records to list. `subjects` keeps those that concern any of them (or were done by that actor)."""
+
+    subjects: frozenset[str] | None = None
+    lease_id: str | None = None
+    action: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SavedAnswer:
+    """What was answered to the first request with an idempotency key. `fingerprint` is a hash of that request."""
+
+    fingerprint: str
+    status: int
+    body: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainHead:
+    """The end of a chain: the number of its last member (0 if there is none) and that one's hash or MAC."""
+
+    number: int
+    mark: str
+
+
+class Transaction(Protocol):
+    """One database transaction: all of it happens, or nothing."""
+
+    def lock(self, *names: str) -> None:
+        """Make this the only writer of the named things until the transaction ends, whatever order they come in.
+
+        Names are accounts (`user:alice`), pools (`pool:h100`) and chains (`audit`). Take all locks in one call
+        before reading what they guard; "audit" is taken last, by whoever appends.
+        """
+
+    # Quotas
+    def quota(self, subject: Subject) -> Quota | None: ...
+    def set_quota(self, subject: Subject, quota: Quota | None) -> None:
+        """Keep the subject's own quota; None removes it."""
+
+    def quotas(self, after: Subject | None, limit: int) -> list[tuple[Subject, Quota]]:
+        """Own quotas in order of subject (`kind`, then `name`), those after `after` only."""
+
+    # Balances: use by account, in all (`flavor` None) and by flavor, as running totals at the buckets' ends
+    def used_before(self, account: Subject, flavor: str | None, at_ms: int) -> Amount:
+        """All that was ever used in buckets that start before `at_ms`. One index look-up, whatever the history."""
+
+    def used_in_all(self, account: Subject, flavor: str | None) -> Amount:
+        """All that was ever used. One index look-up."""
+
+    def add_use(self, account: Subject, flavor: str | None, uses: Iterable[BucketUse]) -> None:
+        """Add to the buckets' running totals, in all and for `flavor`, and to those of all later buckets."""
+
+    # Leases
+    def add_lease(self, lease: Lease) -> None: ...
+    def save_lease(self, lease: Lease) -> None:
+        """Replace a lease's row. KeyError if there is none of that id."""
+
+    def lease(self, lease_id: str) -> Lease | None: ...
+    def open_leases(
+        self, *, user: str | None = None, account: Subject | None = None, pool: str | None = None
+    ) -> list[Lease]:
+        """Leases in an open state, oldest first. Costs by what is open, not by history."""
+
+    def leases(self, wanted: LeaseFilter, *, after: str | None, limit: int) -> list[Lease]:
+        """Newest first by (requested_at_ms, id); `after` is the id of the last lease of the page before."""
+
+    # Ledger
+    def ledger_head(self, account: Subject) -> ChainHead: ...
+    def append_entries(self, entries: Sequence[Entry]) -> None: ...
+    def entries(self, account: Subject, *, after: int, limit: int) -> list[Entry]:
+        """An account's entries in order of number, those after number `after` only."""
+
+    def accounts(self, after: Subject | None, limit: int) -> list[Subject]:
+        """Accounts that have any entry, in order."""
+
+    # Notices
+    def add_notice(self, notice: Notice) -> None: ...
+    def save_notice(self, notice: Notice) -> None: ...
+    def notices(self, *, user: str | None, lease_id: str | None, current_only: bool, limit: int) -> list[Notice]:
+        """Newest first. `current_only`: not withdrawn, and their lease is open."""
+
+    # Audit
+    def audit_head(self) -> ChainHead: ...
+    def append_audit(self, record: AuditRecord) -> None: ...
+    def audit_records(self, wanted: AuditFilter, *, after: int, limit: int, newest_first: bool) -> list[AuditRecord]:
+        """Records by number; `after` is the number of the last one of the page before, 0 to begin with."""
+
+    # The rest
+    def saved_answer(self, actor: str, key: str) -> SavedAnswer | None: ...
+    def save_answer(self, actor: str, key: str, answer: SavedAnswer) -> None: ...
+    def drop_answers(self, before_ms: int) -> int:
+        """Forget answers older than that; gives how many."""
+
+    def beat(self, name: str, at_ms: int) -> None:
+        """Note that the process of that name was alive at that moment."""
+
+    def last_beat(self, name: str) -> int | None: ...
+
+
+class Store(Protocol):
+    """A place that keeps everything."""
+
+    def transaction(self, *, write: bool) -> AbstractContextManager[Transaction]:
+        """Begin a transaction; leaving the block commits it, an exception rolls it back.
+
+        A writing transaction on SQLite takes the write lock at once, so that it can't fail half-way.
+        """
+
+    def close(self) -> None: ...
