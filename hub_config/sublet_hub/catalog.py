@@ -233,8 +233,8 @@ _HEAD = """\
 # `sublet doctor` checks this file. A flavor that open leases still use should not be taken out.
 #
 # A pool is GPUs of one model: `devices` by UUID (or MIG UUID), `parts` the share of a GPU (7000 is a whole
-# one). A flavor is what users pick: so many of a pool's devices. `prices` are in micro-units of the currency per
-# GPU-hour (2000000 is 2.00), by tier; a tier without a price isn't offered.
+# one). A flavor is what users pick: so many of a pool's devices. `prices` are in micro-units of the currency
+# per GPU-hour (2000000 is 2.00), by tier; a tier without a price isn't offered.
 """
 
 _CPU = """\

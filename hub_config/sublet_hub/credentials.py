@@ -1,7 +1,7 @@
-"""The generated passwords and tokens: `credentials`, which people read, and `secrets.json`, which only we do.
+"""The generated passwords and tokens: `credentials`, for people to read, and `secrets.json`, for us alone.
 
-Both are made on the first start and kept ever after. They are created with mode 0600, never world-readable for
-a moment, and appear under their name whole or not at all.
+Both are made on the first start and kept ever after. They are created with mode 0600, never world-readable
+for a moment, and appear under their name whole or not at all.
 """
 
 from __future__ import annotations

@@ -1,0 +1,165 @@
+"""What we set in JupyterHub, and why: proxy, authenticator, spawner, scopes, roles and services.
+
+The proxy, the api and the meter are processes of their own, started beside the hub, so that each can be
+restarted without the others; the hub starts none of them and, when it stops, leaves users' servers running.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from traitlets.config import Config
+
+from sublet_hub.credentials import Credentials, Secrets, read_credentials, read_secrets
+from sublet_hub.settings import Settings
+
+API_PREFIX = "/services/sublet/"
+QUOTA_PREFIX = "/hub/api/quotas/"
+
+API_SERVICE = "sublet"
+API_OAUTH_CLIENT = "service-sublet"
+METER_SERVICE = "sublet-meter"
+SPAWNER_SERVICE = "sublet-spawner"
+ADMIN_SERVICE = "sublet-admin"
+
+QUOTAS_READ = "custom:quotas:read"
+QUOTAS_WRITE = "custom:quotas:write"
+LEASES_WRITE = "custom:leases:write"
+ACCESS_API = f"access:services!service={API_SERVICE}"
+
+CUSTOM_SCOPES = {
+    QUOTAS_READ: {"description": "Read the quotas, usage and leases of all users and groups."},
+    QUOTAS_WRITE: {
+        "description": "Change the quotas of all users and groups, and stop leases.",
+        "subscopes": [QUOTAS_READ],
+    },
+    LEASES_WRITE: {"description": "Ask for leases and report on them on behalf of users. For spawners."},
+}
+
+HERE = Path(__file__).parent
+
+
+def configure(c: Config, settings: Settings) -> None:
+    """Fill JupyterHub's configuration for one machine. Reads the secrets, which `sublet up` has made."""
+    secrets = read_secrets(settings.data)
+    credentials = read_credentials(settings.data)
+    _network(c, settings, secrets)
+    _authenticator(c, settings, credentials)
+    _spawner(c, settings, secrets)
+    _pages(c)
+    c.JupyterHub.custom_scopes = CUSTOM_SCOPES
+    c.JupyterHub.extra_user_scopes = [ACCESS_API]
+    c.JupyterHub.services = services(secrets, credentials)
+    c.JupyterHub.load_roles = roles(admin_names(settings, credentials))
+
+
+def admin_names(settings: Settings, credentials: Credentials) -> list[str]:
+    """Administrators: those of the settings, and the one whose password was generated."""
+    return sorted({*settings.admin_users, credentials.admin_user})
+
+
+def services(secrets: Secrets, credentials: Credentials) -> list[dict[str, Any]]:
+    """The hub's services: names under which our processes show tokens. None is started by the hub."""
+    return [
+        {
+            "name": API_SERVICE,
+            "api_token": secrets.api_token,
+            "oauth_client_id": API_OAUTH_CLIENT,
+            "oauth_redirect_uri": f"{API_PREFIX}oauth_callback",
+            # It is part of the platform: asking "may Sublet know who you are" on every visit helps nobody.
+            "oauth_no_confirm": True,
+            # A page acts with what its user may, and of that only what the pages are for.
+            "oauth_client_allowed_scopes": [QUOTAS_READ, QUOTAS_WRITE],
+            "display": False,
+        },
+        {"name": METER_SERVICE, "api_token": secrets.meter_token, "display": False},
+        {"name": SPAWNER_SERVICE, "api_token": secrets.spawner_token, "display": False},
+        {"name": ADMIN_SERVICE, "api_token": credentials.admin_token, "display": False},
+    ]
+
+
+def roles(admins: list[str]) -> list[dict[str, Any]]:
+    """Who may do what. Each process has the least that it needs; a quota admin is no admin of users."""
+    return [
+        {
+            "name": "quota-admin",
+            "description": "Sets quotas, sees all leases and usage, and stops leases",
+            "scopes": [QUOTAS_WRITE, ACCESS_API],
+            "users": admins,
+            "services": [ADMIN_SERVICE],
+        },
+        {
+            "name": "sublet-api",
+            "description": "Looks up whether a user or group exists, and who is in which group",
+            "scopes": ["list:users", "read:users:name", "read:users:groups", "list:groups", "read:groups"],
+            "services": [API_SERVICE],
+        },
+        {
+            "name": "sublet-meter",
+            "description": "Sees which servers run, and stops them when their lease is over",
+            "scopes": ["list:users", "read:users:name", "read:servers", "delete:servers"],
+            "services": [METER_SERVICE],
+        },
+        {
+            "name": "sublet-spawner",
+            "description": "Asks the api for leases on behalf of the users who start servers",
+            "scopes": [LEASES_WRITE],
+            "services": [SPAWNER_SERVICE],
+        },
+    ]
+
+
+def _network(c: Config, settings: Settings, secrets: Secrets) -> None:
+    c.JupyterHub.bind_url = f"http://{_bind_host(settings.host)}:{settings.port}"
+    c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.hub_port}"
+    c.JupyterHub.db_url = f"sqlite:///{settings.data / 'jupyterhub.sqlite'}"
+    c.JupyterHub.upgrade_db = True
+    c.JupyterHub.cookie_secret = bytes.fromhex(secrets.cookie_secret)
+    c.JupyterHub.cleanup_servers = False
+    c.JupyterHub.cleanup_proxy = False
+    c.ConfigurableHTTPProxy.should_start = False
+    c.ConfigurableHTTPProxy.api_url = settings.proxy_api_url
+    c.ConfigurableHTTPProxy.auth_token = secrets.proxy_token
+    # A restarted proxy has no routes; the hub puts them back at its next check.
+    c.ConfigurableHTTPProxy.check_running_interval = 2
+    c.Proxy.extra_routes = {API_PREFIX: settings.api_url, QUOTA_PREFIX: settings.api_url}
+
+
+def _authenticator(c: Config, settings: Settings, credentials: Credentials) -> None:
+    c.JupyterHub.authenticator_class = settings.authenticator
+    c.Authenticator.admin_users = set(admin_names(settings, credentials))
+    c.Authenticator.allow_all = settings.allow_all_users
+    c.SharedPasswordAuthenticator.admin_password = credentials.admin_password
+    c.SharedPasswordAuthenticator.user_password = credentials.user_password
+
+
+def _spawner(c: Config, settings: Settings, secrets: Secrets) -> None:
+    c.JupyterHub.spawner_class = "sublet_hub.hub.local_spawner.LocalLeaseSpawner"
+    c.LocalLeaseSpawner.api_url = settings.api_url
+    c.LocalLeaseSpawner.api_token = secrets.spawner_token
+    c.Spawner.default_url = "/lab"
+    c.Spawner.http_timeout = settings.spawn_timeout_seconds
+    c.Spawner.start_timeout = settings.spawn_timeout_seconds
+    # The notebook's own token says who its user is and reaches the api as them; it can do nothing else.
+    c.Spawner.server_token_scopes = [
+        "users:activity!user",
+        "access:servers!server",
+        "read:users:name!user",
+        "read:users:groups!user",
+        ACCESS_API,
+    ]
+    c.JupyterHub.allow_named_servers = True
+    c.JupyterHub.named_server_limit_per_user = settings.servers_per_user_max
+    c.JupyterHub.concurrent_spawn_limit = settings.concurrent_spawns_max
+    # The meter finds ended servers by itself; the hub's own look makes its page agree soon after.
+    c.Spawner.poll_interval = 5
+
+
+def _pages(c: Config) -> None:
+    c.JupyterHub.template_paths = [str(HERE / "templates")]
+    c.JupyterHub.template_vars = {"sublet_url": API_PREFIX}
+
+
+def _bind_host(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
