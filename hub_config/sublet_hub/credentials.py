@@ -79,6 +79,9 @@ class Secrets:
     spawner_token: str = field(repr=False)
     """Hub token of the service `sublet-spawner`, which the hub's spawner shows to the api."""
 
+    runner_token: str = field(repr=False)
+    """Hub token of the service `sublet-up`: tells the hub that the proxy was started anew."""
+
     session_key: str = field(repr=False)
     """Hex; signs the sessions of the api's pages."""
 

@@ -317,6 +317,17 @@ class Settings(BaseModel):
         return self.data / "homes"
 
 
+def as_environment(settings: Settings) -> dict[str, str]:
+    """The settings as environment variables, so that a child process has the very same ones."""
+    return {env_name(name): _as_text(getattr(settings, name)) for name in Settings.model_fields}
+
+
+def _as_text(value: object) -> str:
+    if value is None:
+        return "none"
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 @dataclass(frozen=True, slots=True)
 class SettingDoc:
     """What a reader needs to know of one setting; docs and `sublet doctor` are made from it."""

@@ -21,6 +21,7 @@ API_SERVICE = "sublet"
 API_OAUTH_CLIENT = "service-sublet"
 METER_SERVICE = "sublet-meter"
 SPAWNER_SERVICE = "sublet-spawner"
+RUNNER_SERVICE = "sublet-up"
 ADMIN_SERVICE = "sublet-admin"
 
 QUOTAS_READ = "custom:quotas:read"
@@ -75,6 +76,7 @@ def services(secrets: Secrets, credentials: Credentials) -> list[dict[str, Any]]
         },
         {"name": METER_SERVICE, "api_token": secrets.meter_token, "display": False},
         {"name": SPAWNER_SERVICE, "api_token": secrets.spawner_token, "display": False},
+        {"name": RUNNER_SERVICE, "api_token": secrets.runner_token, "display": False},
         {"name": ADMIN_SERVICE, "api_token": credentials.admin_token, "display": False},
     ]
 
@@ -107,6 +109,12 @@ def roles(admins: list[str]) -> list[dict[str, Any]]:
             "scopes": [LEASES_WRITE],
             "services": [SPAWNER_SERVICE],
         },
+        {
+            "name": "sublet-up",
+            "description": "Has the hub put its routes into a proxy that was started anew",
+            "scopes": ["proxy"],
+            "services": [RUNNER_SERVICE],
+        },
     ]
 
 
@@ -121,8 +129,6 @@ def _network(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = settings.proxy_api_url
     c.ConfigurableHTTPProxy.auth_token = secrets.proxy_token
-    # A restarted proxy has no routes; the hub puts them back at its next check.
-    c.ConfigurableHTTPProxy.check_running_interval = 2
     c.Proxy.extra_routes = {API_PREFIX: settings.api_url, QUOTA_PREFIX: settings.api_url}
 
 

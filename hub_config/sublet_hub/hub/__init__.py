@@ -1,0 +1,1 @@
+"""Our side of JupyterHub: configuration, spawners, hooks and templates."""

@@ -1,0 +1,42 @@
+"""What a data folder needs before the platform can start on it. Each step does nothing where it was done
+before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sublet_hub.catalog import load_catalog, starter_toml
+from sublet_hub.cluster.gpus import discover, simulated
+from sublet_hub.credentials import Credentials, Secrets, ensure_credentials, ensure_secrets, write_private
+from sublet_hub.settings import Settings
+from sublet_hub.storage import migrate
+
+TRAVERSABLE = 0o711
+"""Users' servers may run as other users: they must get through to their homes, and may list nothing on the
+way."""
+
+
+def make_folders(settings: Settings) -> None:
+    """The data folder and those in it."""
+    for folder in (settings.data, settings.leases_dir, settings.homes_dir):
+        _make(folder, TRAVERSABLE)
+    _make(settings.logs_dir, 0o700)
+
+
+def prepare(settings: Settings) -> tuple[Secrets, Credentials]:
+    """Secrets, pools and flavors, and the database in its present form. SettingsError where the file is
+    wrong."""
+    secrets = ensure_secrets(settings.data)
+    credentials = ensure_credentials(settings.data, settings.admin_users[0])
+    if not settings.toml_file.exists():
+        devices = discover() or simulated(settings.simulated_gpus)
+        write_private(settings.toml_file, starter_toml(devices))
+    load_catalog(settings)
+    migrate(settings.database_url)
+    return secrets, credentials
+
+
+def _make(folder: Path, mode: int) -> None:
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        folder.chmod(mode)  # whatever the umask

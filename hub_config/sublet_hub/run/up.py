@@ -1,0 +1,109 @@
+"""`sublet up`, from the first look at the ports to the last line after Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+import httpx
+
+from sublet_hub.cluster.local import LocalCluster
+from sublet_hub.credentials import Credentials, CredentialsError, Secrets
+from sublet_hub.run.first_start import make_folders, prepare
+from sublet_hub.run.lock import AlreadyRunning, hold
+from sublet_hub.run.parts import PartMissing, parts_of
+from sublet_hub.run.platform import Platform, StartFailed, Stopped
+from sublet_hub.run.ports import PortTaken, check_free
+from sublet_hub.run.shutdown import stop_leases
+from sublet_hub.settings import Settings, SettingsError, unknown_environment
+
+log = logging.getLogger(__name__)
+
+EXIT_STOPPED = 0
+EXIT_FAILED = 1
+EXIT_ALREADY_RUNNING = 2
+
+NOT_STARTED = (PortTaken, PartMissing, SettingsError, CredentialsError, StartFailed)
+
+
+def up(settings: Settings) -> int:
+    """Run the platform until Ctrl-C or SIGTERM; gives the exit code.
+
+    0 after a clean stop, 1 where it could not start, 2 where it is running already.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    os.umask(0o077)
+    for name in unknown_environment(os.environ):
+        log.warning("%s is no setting of Sublet; is it misspelt?", name)
+    make_folders(settings)
+    try:
+        with hold(settings.data / "up.lock", settings.public_url):
+            return _run(settings)
+    except AlreadyRunning as error:
+        print(error, file=sys.stderr)
+        return EXIT_ALREADY_RUNNING
+    except NOT_STARTED as error:
+        print(f"Sublet could not start.\n{error}", file=sys.stderr)
+        return EXIT_FAILED
+
+
+def _run(settings: Settings) -> int:
+    check_free(settings)
+    secrets, credentials = prepare(settings)
+    platform = Platform(
+        settings, parts_of(settings, secrets), lambda name: _after_restart(name, settings, secrets)
+    )
+    with platform.signals():
+        try:
+            platform.start()
+            print(welcome(settings, credentials), flush=True)
+            platform.watch()
+        except Stopped:
+            pass
+        finally:
+            _stop(platform, settings)
+    return EXIT_STOPPED
+
+
+def _stop(platform: Platform, settings: Settings) -> None:
+    """The hub first, so that nothing new is spawned; then the leases; then the meter, which posts their last
+    use."""
+    print("\nStopping. (Ctrl-C again: at once.)", flush=True)
+    platform.stop("hub")
+    stopped = stop_leases(
+        LocalCluster(settings.leases_dir), platform.wait_until, settings.stop_timeout_seconds
+    )
+    platform.stop("meter")
+    platform.stop_all()
+    print(f"Stopped; {stopped} servers ended. Everything is kept in {settings.data}.", flush=True)
+
+
+def _after_restart(name: str, settings: Settings, secrets: Secrets) -> None:
+    """A new proxy knows no route; the hub would notice in minutes, so we tell it."""
+    if name != "proxy":
+        return
+    try:
+        httpx.post(
+            f"{settings.hub_api_url}/proxy",
+            headers={"Authorization": f"token {secrets.runner_token}"},
+            timeout=30,
+            trust_env=False,
+        ).raise_for_status()
+    except httpx.HTTPError as error:
+        log.warning(
+            "The hub could not be told of the new proxy (%s); it finds out by itself in minutes.", error
+        )
+
+
+def welcome(settings: Settings, credentials: Credentials) -> str:
+    """What the terminal shows once all is up."""
+    return f"""
+Sublet is running at {settings.public_url}
+
+    as administrator   {credentials.admin_user}, with the password {credentials.admin_password}
+    as a user          any other name, with the password {credentials.user_password}
+
+The passwords are kept in {settings.data / "credentials"}, the logs in {settings.logs_dir}.
+Ctrl-C stops everything."""
