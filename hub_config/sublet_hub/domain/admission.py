@@ -104,9 +104,7 @@ def refusal(state: LimitState) -> PublicError:
     rolling = f" in any {limit.window}" if limit.window and not window and limit.window != "total" else ""
     on_flavor = f" of flavor {limit.flavor}" if limit.flavor else ""
     whose = "the default quota" if state.inherited else f"the quota of {state.subject}"
-    message = (
-        f"The limit of {limit.limit} {UNITS[limit.what]}{window}{rolling}{on_flavor} in {whose} is reached."
-    )
+    message = f"The limit of {limit.limit} {UNITS[limit.what]}{window}{rolling}{on_flavor} in {whose} is reached."
     if limit.what is What.LEASE_SECONDS:
         message = f"A lease may last {limit.raw // MS_PER_SECOND} seconds by {whose}: too short to start one."
     bound = binding(state)

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-Json: TypeAlias = "None | bool | int | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | str | list[Json] | dict[str, Json] | None"
 
 GENESIS = ""
 
@@ -72,9 +72,7 @@ def find_fault(
         if record.previous != previous or not hmac.compare_digest(record_mac(record, key), record.mac):
             return ChainFault(expected, f"record {expected} was changed")
         if record.number in anchors and anchors[record.number] != record.mac:
-            return ChainFault(
-                expected, f"record {expected} is not the one that was noted when it was written"
-            )
+            return ChainFault(expected, f"record {expected} is not the one that was noted when it was written")
         expected, previous = expected + 1, record.mac
     last = max([head_number, *anchors])
     if last >= expected:

@@ -110,9 +110,7 @@ def _after_reset(state: LimitState, leases: Sequence[Lease], window_end: int, un
 
 def binding(state: LimitState) -> Binding:
     limit = state.limit
-    return Binding(
-        str(state.subject), limit.what.value, limit.limit, limit.window, limit.flavor, state.resets_at_ms
-    )
+    return Binding(str(state.subject), limit.what.value, limit.limit, limit.window, limit.flavor, state.resets_at_ms)
 
 
 def beyond(state: LimitState, leases: Sequence[Lease]) -> frozenset[str]:
@@ -181,11 +179,7 @@ def _nearer(nearest: dict[str, Deadline], lease_id: str, deadline: Deadline) -> 
 
 def _with_notice(lease: Lease, deadline: Deadline, now_ms: int, margins: Margins) -> Deadline:
     """The new deadline, but not nearer than the notice period, unless the old one or an order already was."""
-    if (
-        lease.state is LeaseState.GRANTED
-        or deadline.at_ms >= lease.deadline.at_ms
-        or deadline == lease.ordered
-    ):
+    if lease.state is LeaseState.GRANTED or deadline.at_ms >= lease.deadline.at_ms or deadline == lease.ordered:
         return deadline
     at = max(deadline.at_ms, min(lease.deadline.at_ms, now_ms + margins.notice_ms))
     return Deadline(at, deadline.reason, deadline.binding)

@@ -124,19 +124,13 @@ def raw_of(what: What, amount: Amount) -> int:
 def check_limit(limit: Limit, flavors: frozenset[str], *, field: str) -> Limit:
     """The limit in canonical form; InvalidRequest names the field that is wrong and why."""
     if not 0 <= limit.limit <= LARGEST_LIMIT:
-        raise InvalidRequest(
-            f"A limit is from 0 to {LARGEST_LIMIT}, not {limit.limit}.", field=f"{field}.limit"
-        )
+        raise InvalidRequest(f"A limit is from 0 to {LARGEST_LIMIT}, not {limit.limit}.", field=f"{field}.limit")
     if limit.flavor is not None and limit.flavor not in flavors:
         known = ", ".join(sorted(flavors))
-        raise InvalidRequest(
-            f"There is no flavor {limit.flavor!r}. Flavors: {known}.", field=f"{field}.flavor"
-        )
+        raise InvalidRequest(f"There is no flavor {limit.flavor!r}. Flavors: {known}.", field=f"{field}.flavor")
     if limit.what not in WINDOWED:
         if limit.window not in (None, "total"):
-            raise InvalidRequest(
-                f"A limit on {limit.what} has no window: leave it out.", field=f"{field}.window"
-            )
+            raise InvalidRequest(f"A limit on {limit.what} has no window: leave it out.", field=f"{field}.window")
         return Limit(limit.what, limit.limit, None, limit.flavor)
     if limit.window is None:
         raise InvalidRequest(
@@ -160,9 +154,7 @@ def check_quota(quota: Quota, flavors: frozenset[str]) -> Quota:
     return Quota(checked, check_time_zone(quota.time_zone))
 
 
-def merged(
-    base: Quota, changes: tuple[Limit, ...], removed: tuple[Limit, ...], time_zone: str | None
-) -> Quota:
+def merged(base: Quota, changes: tuple[Limit, ...], removed: tuple[Limit, ...], time_zone: str | None) -> Quota:
     """The quota after a PATCH: limits with the same key replaced, new ones added, `removed` keys taken out."""
     limits = {limit.key: limit for limit in base.limits}
     for limit in removed:

@@ -1,0 +1,82 @@
+"""Fetching how far the limits of a subject are used: two look-ups per limit, whatever the history."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sublet_hub.domain.accounts import DEFAULT, Subject
+from sublet_hub.domain.amounts import ZERO
+from sublet_hub.domain.deadlines import at_once
+from sublet_hub.domain.errors import NoQuota
+from sublet_hub.domain.lease import Lease
+from sublet_hub.domain.quota import WINDOWED, Limit, LimitState, Quota, What, raw_of
+from sublet_hub.domain.windows import window_at
+from sublet_hub.storage.store import Transaction
+
+NOTHING_ALLOWED = Quota((Limit(What.LEASES, 0),))
+"""What rules leases that run while no quota is set at all: they are ended with notice (policy fails closed)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effective:
+    """The quota that rules a subject; `own` is false where it is the default's."""
+
+    quota: Quota
+    own: bool
+
+
+def effective_quota(tx: Transaction, subject: Subject) -> Effective:
+    """The subject's own quota, else the default's. NoQuota where there is neither."""
+    own = tx.quota(subject)
+    if own is not None:
+        return Effective(own, own=True)
+    default = tx.quota(DEFAULT) if subject != DEFAULT else None
+    if default is None:
+        raise NoQuota(f"No quota is set for {subject}, nor a default one. Ask an admin to set one.")
+    return Effective(default, own=False)
+
+
+def ruling_quota(tx: Transaction, subject: Subject) -> Effective:
+    """As `effective_quota`, but where there is none, one that allows nothing."""
+    try:
+        return effective_quota(tx, subject)
+    except NoQuota:
+        return Effective(NOTHING_ALLOWED, own=False)
+
+
+def limit_states(tx: Transaction, subject: Subject, effective: Effective, now_ms: int) -> tuple[LimitState, ...]:
+    """Every limit of a subject as it stands.
+
+    Windowed limits count what is charged to the account of that name; the others count the open leases of the
+    user, whichever account pays, or of the group's account.
+    """
+    on_account = tx.open_leases(account=subject) if subject.kind != "default" else []
+    counted = tx.open_leases(user=subject.name) if subject.kind == "user" else on_account
+    return tuple(
+        _state(tx, subject, effective, limit, on_account, counted, now_ms) for limit in effective.quota.limits
+    )
+
+
+def _state(
+    tx: Transaction,
+    subject: Subject,
+    effective: Effective,
+    limit: Limit,
+    on_account: Sequence[Lease],
+    counted: Sequence[Lease],
+    now_ms: int,
+) -> LimitState:
+    zone = effective.quota.time_zone
+    if limit.what not in WINDOWED:
+        taken = sum(at_once(limit.what, lease) for lease in counted if limit.flavor in (None, lease.flavor))
+        return LimitState(subject, limit, None, taken, 0, not effective.own, zone)
+    assert limit.window is not None
+    window = window_at(limit.window, zone, now_ms)
+    used = tx.used_in_all(subject, limit.flavor)
+    if window.start_ms is not None:
+        used -= tx.used_before(subject, limit.flavor, window.start_ms)
+    held = sum((lease.held for lease in on_account if limit.flavor in (None, lease.flavor)), ZERO)
+    return LimitState(
+        subject, limit, window, raw_of(limit.what, used), raw_of(limit.what, held), not effective.own, zone
+    )
