@@ -1,5 +1,12 @@
 """Sublet's hub side: lease the GPUs a fleet is not using, as notebooks."""
 
-from importlib.metadata import version
+__version__: str
 
-__version__ = version("sublet-hub")
+
+def __getattr__(name: str) -> str:
+    """Look the version up when it is asked for: a lease's supervising parent never does, and starts faster."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("sublet-hub")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
