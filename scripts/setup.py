@@ -25,6 +25,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 — whoever runs it with an older 
 import argparse
 import ast
 import fcntl
+import functools
 import hashlib
 import os
 import re
@@ -32,7 +33,7 @@ import shutil
 import subprocess
 import time
 import venv
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,7 +70,7 @@ class Step:
 
 
 def steps(dev: bool) -> list[Step]:
-    python = f"{sys.version} {sys.executable}"
+    python = f"{sys.version} {Path(sys.executable).resolve()}"
     platform_lock = DEV_LOCK if dev else HUB_LOCK
     return [
         Step("uv", "Installer (uv)", (UV_LOCK, python), _bin(SETUP, "uv"), install_uv),
@@ -111,7 +112,6 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     os.chdir(ROOT)
     SETUP.mkdir(exist_ok=True)
-    os.environ.update(uv_environment())
     try:
         with alone():
             carry_out(steps(options.dev))
@@ -204,7 +204,7 @@ def install_environment(target: Path, lock: Path, packages: Sequence[str]) -> No
 def install_torch() -> None:
     """The build that fits the machine: one that its pip is told to look for, else with CUDA where there is a
     driver and without where there is none; a build that is larger than needed is the last resort."""
-    install = ["pip", "install", "--python", NOTEBOOK, "--constraint", NOTEBOOK_LOCK, TORCH]
+    install: list[str | Path] = ["pip", "install", "--python", NOTEBOOK, "--constraint", NOTEBOOK_LOCK, TORCH]
     ways: list[list[str | Path]] = []
     if links := pip_option("find-links"):
         given = [word for link in links.split() for word in ("--find-links", link)]
@@ -238,12 +238,14 @@ def install_proxy() -> None:
 
 
 def uv(*arguments: str | Path) -> None:
-    call([_bin(SETUP, "uv"), *arguments])
+    call([_bin(SETUP, "uv"), *arguments], env={**uv_environment(), **os.environ})
 
 
-def call(command: Sequence[str | Path], cwd: Path = ROOT) -> None:
+def call(command: Sequence[str | Path], cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> None:
     """Run a command with its own output on our terminal; SetupFailed where it fails."""
-    code = subprocess.run([str(word) for word in command], cwd=cwd, stdin=subprocess.DEVNULL, check=False).returncode
+    code = subprocess.run(
+        [str(word) for word in command], cwd=cwd, env=env, stdin=subprocess.DEVNULL, check=False
+    ).returncode
     if code:
         raise SetupFailed(f"`{_shown(command)}` failed (exit code {code}); its own words are above.")
 
@@ -257,9 +259,10 @@ def uv_environment() -> dict[str, str]:
     """What uv must be told of pip's configuration, which it does not read: another index, other
     certificates."""
     told = {"UV_DEFAULT_INDEX": pip_option("index-url"), "SSL_CERT_FILE": pip_option("cert")}
-    return {name: value for name, value in told.items() if value and name not in os.environ}
+    return {name: value for name, value in told.items() if value}
 
 
+@functools.cache
 def pip_option(name: str) -> str:
     """An option of pip from the environment or, failing that, from its configuration files; empty where not
     set."""
