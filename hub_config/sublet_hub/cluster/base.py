@@ -1,0 +1,61 @@
+"""The port through which the platform sees and steers what really runs.
+
+The meter believes what a `Cluster` reports: a lease began and ended when the thing that ran it says so,
+not when somebody looked.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+Cause = Literal["exited", "deadline", "stop", "lost"]
+"""Why a server ended: by itself; its deadline passed; `Cluster.stop` asked for it; its supervising parent (or
+the whole machine) went down, which is found out later and dated to the last moment it was seen alive."""
+
+
+class LeaseUnknownError(LookupError):
+    """The cluster holds nothing (any more) under this lease id."""
+
+
+@dataclass(frozen=True)
+class Observed:
+    """One open lease, as the cluster knows it. Times are wall-clock milliseconds since the epoch."""
+
+    lease_id: str
+    started_at_ms: int | None
+    """None until the server has really been started."""
+    ended_at_ms: int | None
+    """None while any process of the server may still hold the GPU."""
+    cause: Cause | None
+    exit_code: int | None
+    """As a shell reports it: 128 + n after signal n. None when not known (`lost`)."""
+    armed_deadline_ms: int | None
+    """The deadline that will end the server though all of the platform be dead."""
+    broken: str | None = None
+    """A sentence, when the lease's record can't be understood. Nothing else but the id can then be relied
+    on: neither that the server runs, nor that it doesn't. It is for an admin to look at."""
+
+    @property
+    def running(self) -> bool:
+        """Whether the server has started and not ended, as far as is known."""
+        return self.broken is None and self.started_at_ms is not None and self.ended_at_ms is None
+
+
+class Cluster(Protocol):
+    """What runs leases. All methods may block for the time of a few file or network operations."""
+
+    def observe(self) -> Sequence[Observed]:
+        """Every open lease: prepared, running, or ended and not yet forgotten. One broken lease never hides
+        the others. The cost follows the number of open leases, never of those that have been."""
+
+    def arm(self, lease_id: str, deadline_ms: int, reason: str) -> None:
+        """Move the deadline, out or in. Durable when this returns. Raises `LeaseUnknownError`."""
+
+    def stop(self, lease_id: str) -> None:
+        """Ask for the server to be ended now, gracefully; the end shows in `observe`.
+
+        Returns at once. A lease that has not started yet won't. Raises `LeaseUnknownError`.
+        """
+
+    def forget(self, lease_id: str) -> None:
+        """Archive a lease whose end has been posted; it is observed no more. Repeating it is harmless."""
