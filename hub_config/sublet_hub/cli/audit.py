@@ -1,0 +1,62 @@
+"""`sublet audit`: who did what to whom, before, after and why; and the proof that none of it was changed."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import click
+from rich.text import Text
+
+from sublet_hub.cli import units
+from sublet_hub.cli.client import API, PAGE_SIZE, Client
+from sublet_hub.cli.options import Output, table, with_platform
+from sublet_hub.cli.readings import AuditLine, read
+
+MOST_LINES = 100_000
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def audit() -> None:
+    """Show who did what, and prove that none of it was changed."""
+
+
+@audit.command("show")
+@click.option("--subject", metavar="SUBJECT", help="Only what concerns user:NAME, group:NAME or default.")
+@click.option("--lease", metavar="LEASE", help="Only what concerns this lease.")
+@click.option("--action", metavar="ACTION", help="Only this, such as quota.set or lease.refused.")
+@click.option(
+    "-n", "--number", "count", type=click.IntRange(1, MOST_LINES), default=50, show_default=True,
+    help="How many records, counted from the newest.",
+)  # fmt: skip
+@with_platform
+def show(
+    client: Client, output: Output, subject: str | None, lease: str | None, action: str | None, count: int
+) -> None:
+    """Show audit records, newest first: an admin's token shows all, any other what concerns its user."""
+    wanted = {"subject": subject, "lease": lease, "action": action}
+    params: dict[str, str | int] = {name: value for name, value in wanted.items() if value is not None}
+    params["limit"] = min(count, PAGE_SIZE)
+    documents = list(itertools.islice(client.pages(f"{API}/audit", params), count))
+    rows = table("Number", "When", "Who", "What", "Whom", "Change", "Why", right=("Number",))
+    now = units.now_utc()
+    for line in (read(AuditLine, each) for each in documents):
+        change = " → ".join(_short(value) for value in (line.before, line.after) if value is not None)
+        rows.add_row(
+            str(line.number), units.moment(line.at, now), line.actor, line.action, line.subject, change, line.reason
+        )
+    output.show(documents, rows if documents else Text("There are no such records."))
+
+
+def _short(value: object) -> str:
+    """A before or after in little room; the whole is in `--json`."""
+    if isinstance(value, dict) and isinstance(value.get("limits"), list):
+        value = {
+            f"{each.get('what')}{'/' + each['window'] if each.get('window') else ''}": each.get("limit")
+            for each in value["limits"]
+        }
+    if isinstance(value, dict):
+        return ", ".join(
+            f"{name}={item if isinstance(item, str) else json.dumps(item)}" for name, item in value.items()
+        )
+    return json.dumps(value, ensure_ascii=False)

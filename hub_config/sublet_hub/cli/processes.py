@@ -1,0 +1,47 @@
+"""`sublet up`, `sublet api` and `sublet meter`: the platform's own processes."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from sublet_hub.cli.exits import UsageProblem
+from sublet_hub.settings import Settings, SettingsError, load_settings
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+
+@click.command(context_settings=HELP)
+def up() -> None:
+    """Start the whole platform on this machine: proxy, hub, api and meter. Ctrl-C stops it.
+
+    All data is kept in ./.sublet, or where SUBLET_DATA says. The first start writes sublet.toml (pools, flavors,
+    prices) and the passwords there. Exits with 1 where it could not start, with 2 where it is running already.
+    """
+    from sublet_hub.run.up import up as run_up
+
+    sys.exit(run_up(_settings()))
+
+
+@click.command(context_settings=HELP)
+def api() -> None:
+    """Run the api alone: it decides and records. `sublet up` does it for you."""
+    from sublet_hub.api.serve import serve
+
+    serve(_settings())
+
+
+@click.command(context_settings=HELP)
+def meter() -> None:
+    """Run the meter alone: it watches what runs, posts its use, warns and stops. `sublet up` does it for you."""
+    from sublet_hub.meter.serve import serve
+
+    serve(_settings())
+
+
+def _settings() -> Settings:
+    try:
+        return load_settings()
+    except SettingsError as error:
+        raise UsageProblem(str(error)) from None

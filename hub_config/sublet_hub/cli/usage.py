@@ -1,0 +1,57 @@
+"""`sublet usage`: what an account used, by day."""
+
+from __future__ import annotations
+
+import click
+from rich.text import Text
+
+from sublet_hub.cli import units
+from sublet_hub.cli.client import API, Client
+from sublet_hub.cli.exits import UsageProblem
+from sublet_hub.cli.options import Output, table, with_platform
+from sublet_hub.cli.quota import parse_subject
+from sublet_hub.cli.readings import Usage, read
+
+BAR_CELLS = 30
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("account", nargs=-1)
+@click.option("--days", type=click.IntRange(1, 366), default=30, show_default=True, help="How many days back.")
+@with_platform
+def usage(client: Client, output: Output, account: tuple[str, ...], days: int) -> None:
+    """Show what an account used, by day: a user (`alice`), or a group's account (`group lab`).
+
+    Without an account: your own.
+    """
+    params: dict[str, str | int] = {"days": days}
+    if account:
+        kind, name = parse_subject(account)
+        if kind == "default":
+            raise UsageProblem("The default is a quota, not an account; name a user or a group.")
+        params["account"] = f"{kind}:{name}"
+    document = client.get(f"{API}/usage", params)
+    reading = read(Usage, document)
+    rows = table(
+        "Day", "GPU time", "", "Cost",
+        title=f"{reading.account}, the last {days} days (days begin in {reading.time_zone})",
+        right=("GPU time", "Cost"),
+    )  # fmt: skip
+    most = max((day.gpu_seconds for day in reading.days), default=0)
+    for day in reading.days:
+        if day.gpu_seconds or day.cost_microunits:
+            rows.add_row(
+                f"{day.date:%a} {day.date}",
+                units.gpu_hours(day.gpu_seconds),
+                Text("█" * max(1, round(BAR_CELLS * day.gpu_seconds / max(1, most))), style="green"),
+                units.money(day.cost_microunits, reading.currency),
+            )
+    total = Text.assemble(
+        "In all ", (units.gpu_hours(reading.gpu_seconds), "bold"), " for ",
+        (units.money(reading.cost_microunits, reading.currency), "bold"), ".",
+    )  # fmt: skip
+    if not rows.rows:
+        total = Text(f"{reading.account} used nothing in the last {days} days.")
+        output.show(document, total)
+        return
+    output.show(document, rows, total)
