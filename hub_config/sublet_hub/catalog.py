@@ -60,9 +60,7 @@ class _Pool(_Strict):
         if len({device.uuid for device in devices}) < len(devices):
             raise SettingsError(f"pools.{self.name}: a device stands there twice.")
         if len({device.parts for device in devices}) > 1:
-            raise SettingsError(
-                f"pools.{self.name}: its devices differ in size. Make one pool for each size."
-            )
+            raise SettingsError(f"pools.{self.name}: its devices differ in size. Make one pool for each size.")
         capacity = sum(device.parts for device in devices) or (self.capacity or 0) * PARTS_PER_GPU
         return Pool(self.name, self.gpu_model, GpuParts(capacity), devices, self.simulated)
 
@@ -149,9 +147,7 @@ def _build(tables: _Tables, currency: str) -> Catalog:
         if flavor.pool not in pools:
             known = ", ".join(sorted(pools)) or "none"
             raise SettingsError(f"flavors.{flavor.name}: there is no pool {flavor.pool!r}. Pools: {known}.")
-    flavors = {
-        flavor.name: flavor.to_domain(pools[flavor.pool], memory[flavor.pool]) for flavor in tables.flavors
-    }
+    flavors = {flavor.name: flavor.to_domain(pools[flavor.pool], memory[flavor.pool]) for flavor in tables.flavors}
     return Catalog(pools, flavors, currency)
 
 

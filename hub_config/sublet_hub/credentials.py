@@ -82,6 +82,9 @@ class Secrets:
     runner_token: str = field(repr=False)
     """Hub token of the service `sublet-up`: tells the hub that the proxy was started anew."""
 
+    audit_key: str = field(repr=False)
+    """Hex; key of the chain over the audit records. Without it nobody can make a changed record look right."""
+
     session_key: str = field(repr=False)
     """Hex; signs the sessions of the api's pages."""
 
@@ -157,8 +160,6 @@ def _only_known(cls: type[Credentials | Secrets], values: dict[str, object], pat
     for name in (each.name for each in fields(cls)):
         value = values.get(name)
         if not isinstance(value, str) or not value:
-            raise CredentialsError(
-                f"{path} lacks {name}. Add it, or move the file away to have a new one made."
-            )
+            raise CredentialsError(f"{path} lacks {name}. Add it, or move the file away to have a new one made.")
         known[name] = value
     return known

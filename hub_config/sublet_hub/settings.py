@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import (
@@ -57,9 +57,7 @@ def _existing_zone(value: str) -> str:
     try:
         ZoneInfo(value)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(
-            f"{value!r} is not a time zone of the IANA database, such as Europe/Berlin"
-        ) from None
+        raise ValueError(f"{value!r} is not a time zone of the IANA database, such as Europe/Berlin") from None
     return value
 
 
@@ -114,9 +112,7 @@ def _default_proxy_script(_values: dict[str, Any]) -> Path:
 class Settings(BaseModel):
     """One platform's settings; never changed after they are read."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
 
     # ------------------------------------------------------------ where things are
 
@@ -227,6 +223,14 @@ class Settings(BaseModel):
     """Seconds between SIGTERM and SIGKILL when a lease's time is over. Kept under one second, so that the end
     stays within one second of the deadline; saving is done at the notices before."""
 
+    stop_grace_seconds: PreciseSeconds = 5.0
+    """Seconds between SIGTERM and SIGKILL when a server is stopped before its time, by its user or a shutdown."""
+
+    sandbox: Literal["auto", "require", "none"] = "auto"
+    """How users' servers are kept from their supervising parents. `auto`: by user ids and namespaces, as far as
+    the system allows; `require`: no server is started where it doesn't; `none`: not by namespaces.
+    `sublet doctor` tells what this machine allows."""
+
     # ------------------------------------------------------------ metering
 
     post_interval_seconds: Seconds = 30
@@ -304,11 +308,6 @@ class Settings(BaseModel):
         return self.data / "sublet.toml"
 
     @property
-    def leases_dir(self) -> Path:
-        """One folder per open lease, written by its supervising parent; closed ones under `closed/`."""
-        return self.data / "leases"
-
-    @property
     def logs_dir(self) -> Path:
         return self.data / "logs"
 
@@ -370,9 +369,7 @@ def load_settings(env: Mapping[str, str] | None = None) -> Settings:
     data = _absolute(Path(from_env.get("data", ".sublet")))
     from_file = _read_toml(data / "sublet.toml")
     if "data" in from_file:
-        raise SettingsError(
-            f"data in {data / 'sublet.toml'}: set it in the environment, as {env_name('data')}."
-        )
+        raise SettingsError(f"data in {data / 'sublet.toml'}: set it in the environment, as {env_name('data')}.")
     sources = dict.fromkeys(from_file, str(data / "sublet.toml"))
     sources |= {name: f"the environment ({env_name(name)})" for name in from_env}
     try:
@@ -401,9 +398,7 @@ def _explain(error: ValidationError, sources: Mapping[str, str]) -> str:
         where = f" in {sources[name]}" if name in sources else ""
         if problem["type"] == "extra_forbidden":
             near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-            lines.append(
-                f"{name}{where}: there is no such setting." + (f" Did you mean {near[0]}?" if near else "")
-            )
+            lines.append(f"{name}{where}: there is no such setting." + (f" Did you mean {near[0]}?" if near else ""))
         else:
             message = problem["msg"].removeprefix("Value error, ")
             given = f" (it is {problem['input']!r})" if name else ""

@@ -10,6 +10,7 @@ from sublet_hub.cluster.gpus import discover, simulated
 from sublet_hub.credentials import Credentials, Secrets, ensure_credentials, ensure_secrets, write_private
 from sublet_hub.settings import Settings
 from sublet_hub.storage import migrate
+from sublet_hub.wiring import open_books, seed_default_quota
 
 TRAVERSABLE = 0o711
 """Users' servers may run as other users: they must get through to their homes, and may list nothing on the
@@ -18,7 +19,7 @@ way."""
 
 def make_folders(settings: Settings) -> None:
     """The data folder and those in it."""
-    for folder in (settings.data, settings.leases_dir, settings.homes_dir):
+    for folder in (settings.data, settings.homes_dir):
         _make(folder, TRAVERSABLE)
     _make(settings.logs_dir, 0o700)
 
@@ -33,6 +34,8 @@ def prepare(settings: Settings) -> tuple[Secrets, Credentials]:
         write_private(settings.toml_file, starter_toml(devices))
     load_catalog(settings)
     migrate(settings.database_url)
+    with open_books(settings) as books:
+        seed_default_quota(books, settings)
     return secrets, credentials
 
 

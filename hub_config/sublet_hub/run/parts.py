@@ -38,9 +38,7 @@ def parts_of(settings: Settings, secrets: Secrets) -> tuple[Part, ...]:
         _proxy(settings, secrets),
         Part("hub", (*_PYTHON, "jupyterhub", "-f", str(hub_config_file())), f"{settings.hub_api_url}/"),
         Part("api", (*_PYTHON, "sublet_hub.cli", "api"), f"{settings.api_url}/services/sublet/api/health"),
-        Part(
-            "meter", (*_PYTHON, "sublet_hub.cli", "meter"), f"http://127.0.0.1:{settings.meter_port}/metrics"
-        ),
+        Part("meter", (*_PYTHON, "sublet_hub.cli", "meter"), f"http://127.0.0.1:{settings.meter_port}/metrics"),
     )
 
 
@@ -67,9 +65,7 @@ def node() -> Path:
 def _proxy(settings: Settings, secrets: Secrets) -> Part:
     for needed in (node(), settings.proxy_script):
         if not needed.exists():
-            raise PartMissing(
-                f"There is no {needed}. `make run` installs it; SUBLET_PROXY_SCRIPT says where."
-            )
+            raise PartMissing(f"There is no {needed}. `make run` installs it; SUBLET_PROXY_SCRIPT says where.")
     return Part(
         name="proxy",
         argv=(

@@ -123,9 +123,7 @@ class Platform:
                     raise StartFailed(_failure(child, f"ended with exit code {code}"))
                 child.start()
             elif time.monotonic() > deadline:
-                raise StartFailed(
-                    _failure(child, f"did not answer within {self._settings.start_timeout_seconds} s")
-                )
+                raise StartFailed(_failure(child, f"did not answer within {self._settings.start_timeout_seconds} s"))
             self._pause()
         log.info("%s answers, after %.1f s", child.part.name, child.age_seconds)
 

@@ -60,9 +60,7 @@ def _describe(name: str, port: int) -> str:
 def _by_whom(port: int) -> str:
     try:
         for connection in psutil.net_connections("tcp"):
-            there = (
-                connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", None) == port
-            )
+            there = connection.status == psutil.CONN_LISTEN and getattr(connection.laddr, "port", None) == port
             if there and connection.pid:
                 return f" by process {connection.pid} ({psutil.Process(connection.pid).name()})"
     except psutil.Error:

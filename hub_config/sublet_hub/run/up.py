@@ -52,9 +52,7 @@ def up(settings: Settings) -> int:
 def _run(settings: Settings) -> int:
     check_free(settings)
     secrets, credentials = prepare(settings)
-    platform = Platform(
-        settings, parts_of(settings, secrets), lambda name: _after_restart(name, settings, secrets)
-    )
+    platform = Platform(settings, parts_of(settings, secrets), lambda name: _after_restart(name, settings, secrets))
     with platform.signals():
         try:
             platform.start()
@@ -72,9 +70,7 @@ def _stop(platform: Platform, settings: Settings) -> None:
     use."""
     print("\nStopping. (Ctrl-C again: at once.)", flush=True)
     platform.stop("hub")
-    stopped = stop_leases(
-        LocalCluster(settings.leases_dir), platform.wait_until, settings.stop_timeout_seconds
-    )
+    stopped = stop_leases(LocalCluster(settings.leases_dir), platform.wait_until, settings.stop_timeout_seconds)
     platform.stop("meter")
     platform.stop_all()
     print(f"Stopped; {stopped} servers ended. Everything is kept in {settings.data}.", flush=True)
@@ -92,9 +88,7 @@ def _after_restart(name: str, settings: Settings, secrets: Secrets) -> None:
             trust_env=False,
         ).raise_for_status()
     except httpx.HTTPError as error:
-        log.warning(
-            "The hub could not be told of the new proxy (%s); it finds out by itself in minutes.", error
-        )
+        log.warning("The hub could not be told of the new proxy (%s); it finds out by itself in minutes.", error)
 
 
 def welcome(settings: Settings, credentials: Credentials) -> str:
