@@ -12,7 +12,7 @@ from sublet_hub.storage.store import MOST_ROWS, AuditFilter, Transaction
 AUDIT_LOCK = "audit"
 
 
-def append(
+def append(  # noqa: PLR0913 - the fields of a record
     tx: Transaction,
     books: Books,
     *,

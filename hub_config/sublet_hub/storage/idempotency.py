@@ -20,7 +20,7 @@ class JoinedStore:
     def __init__(self, tx: Transaction) -> None:
         self._tx = tx
 
-    def transaction(self, *, write: bool) -> AbstractContextManager[Transaction]:
+    def transaction(self, *, write: bool) -> AbstractContextManager[Transaction]:  # noqa: ARG002 - the Protocol's
         return self._join()
 
     @contextmanager

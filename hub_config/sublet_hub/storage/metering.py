@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from sublet_hub.domain.amounts import ZERO, Amount
 from sublet_hub.domain.audit import Json
 from sublet_hub.domain.lease import EndReason, Lease, LeaseState, moved
 from sublet_hub.domain.notices import due_lead
 from sublet_hub.storage import audit
 from sublet_hub.storage.books import METER, Books
+from sublet_hub.storage.idempotency import KEPT_MS
 from sublet_hub.storage.leasing import locked, stored
 from sublet_hub.storage.notifying import write_notice
 from sublet_hub.storage.planning import replan
@@ -16,6 +18,14 @@ from sublet_hub.storage.posting import hold_until, post_until, void_hold
 from sublet_hub.storage.store import Transaction
 
 ACTOR = "meter"
+
+
+@dataclass(frozen=True, slots=True)
+class Posted:
+    """A lease after a post, and the amount that this post added (negative after a correction)."""
+
+    lease: Lease
+    added: Amount = ZERO
 
 
 def start(books: Books, lease_id: str, at_ms: int) -> Lease:
@@ -41,7 +51,7 @@ def _started(tx: Transaction, books: Books, lease: Lease, at_ms: int) -> Lease:
     return stored(tx, lease.id)
 
 
-def post(books: Books, lease_id: str, until_ms: int) -> Lease:
+def post(books: Books, lease_id: str, until_ms: int) -> Posted:
     """Post a running lease's use up to a moment and renew its hold as far as its deadline allows.
 
     Does nothing where that much is posted already, so it may be repeated, and by whoever comes first.
@@ -49,17 +59,17 @@ def post(books: Books, lease_id: str, until_ms: int) -> Lease:
     with books.store.transaction(write=True) as tx:
         lease = locked(tx, lease_id)
         if lease.state not in (LeaseState.ACTIVE, LeaseState.ENDING) or until_ms <= lease.posted_until_ms:
-            return lease
-        now_ms = books.clock.now_ms()
+            return Posted(lease)
+        now_ms, before = books.clock.now_ms(), lease.posted
         tx.save_lease(post_until(tx, lease, until_ms, now_ms))
         replan(tx, books, [lease.account], now_ms)
         lease = stored(tx, lease_id)
         wanted = min(until_ms + books.policy.slice_ms, lease.deadline.at_ms + books.policy.end_margin_ms)
         tx.save_lease(lease := hold_until(tx, lease, wanted, now_ms, "renewal"))
-        return lease
+        return Posted(lease, lease.posted - before)
 
 
-def end(books: Books, lease_id: str, started_at_ms: int, at_ms: int, reason: EndReason) -> Lease:
+def end(books: Books, lease_id: str, started_at_ms: int, at_ms: int, reason: EndReason) -> Posted:
     """Close a lease at its true end: post the last slice, void the rest of the hold. Nothing if it is closed.
 
     `started_at_ms` is the true start, for a lease that began and ended unseen.
@@ -67,8 +77,8 @@ def end(books: Books, lease_id: str, started_at_ms: int, at_ms: int, reason: End
     with books.store.transaction(write=True) as tx:
         lease = locked(tx, lease_id)
         if not lease.is_open:
-            return lease
-        now_ms = books.clock.now_ms()
+            return Posted(lease)
+        now_ms, before = books.clock.now_ms(), lease.posted
         if lease.state is LeaseState.GRANTED:
             lease = _started(tx, books, lease, started_at_ms)
         lease = void_hold(tx, post_until(tx, lease, at_ms, now_ms), now_ms, "ended")
@@ -78,7 +88,7 @@ def end(books: Books, lease_id: str, started_at_ms: int, at_ms: int, reason: End
         tx.save_lease(lease)
         replan(tx, books, [lease.account], now_ms)
         _audit(tx, books, lease, "lease.ended", {"ended_at_ms": at_ms, "reason": reason.value})
-        return lease
+        return Posted(lease, lease.posted - before)
 
 
 def void(books: Books, lease_id: str) -> Lease:
@@ -115,6 +125,12 @@ def beat(books: Books) -> None:
     """Note that the meter is alive. Admission refuses while it isn't."""
     with books.store.transaction(write=True) as tx:
         tx.beat(METER, books.clock.now_ms())
+
+
+def drop_old_answers(books: Books) -> int:
+    """Forget what was answered to idempotency keys longer ago than they are kept; gives how many."""
+    with books.store.transaction(write=True) as tx:
+        return tx.drop_answers(books.clock.now_ms() - KEPT_MS)
 
 
 def _audit(tx: Transaction, books: Books, lease: Lease, action: str, after: dict[str, Json]) -> None:

@@ -1,0 +1,84 @@
+"""Carrying out the meter's actions, through the store and the cluster."""
+
+from __future__ import annotations
+
+import logging
+from functools import singledispatchmethod
+
+from sublet_hub.cluster.base import Cluster, LeaseUnknownError
+from sublet_hub.domain.amounts import GPU_TIME_PER_GPU_SECOND, Amount
+from sublet_hub.domain.errors import PublicError
+from sublet_hub.meter import metrics
+from sublet_hub.meter.plan import Action, Arm, End, Fault, Forget, Post, Start, Stop, Void, Warn
+from sublet_hub.storage import metering
+from sublet_hub.storage.books import Books
+
+log = logging.getLogger(__name__)
+
+
+class Applier:
+    """Carries out actions one by one; one that fails is logged and counted, and never stops the others."""
+
+    def __init__(self, books: Books, cluster: Cluster) -> None:
+        self._books = books
+        self._cluster = cluster
+
+    def apply(self, action: Action) -> bool:
+        """Carry out one action. Tells whether it succeeded; one that didn't is planned again next round."""
+        kind = type(action).__name__.lower()
+        try:
+            self._do(action)
+        except (PublicError, LeaseUnknownError, OSError) as error:
+            log.error("could not %s lease %s: %s", kind, action.lease_id, error)
+            metrics.ACTIONS.labels(kind, "failed").inc()
+            return False
+        metrics.ACTIONS.labels(kind, "done").inc()
+        return True
+
+    @singledispatchmethod
+    def _do(self, action: Action) -> None:
+        raise TypeError(f"no such action: {action!r}")
+
+    @_do.register
+    def _(self, action: Start) -> None:
+        metering.start(self._books, action.lease_id, action.at_ms)
+
+    @_do.register
+    def _(self, action: Post) -> None:
+        _count(metering.post(self._books, action.lease_id, action.until_ms).added)
+
+    @_do.register
+    def _(self, action: Arm) -> None:
+        self._cluster.arm(action.lease_id, action.deadline_ms, action.reason)
+
+    @_do.register
+    def _(self, action: Warn) -> None:
+        metering.warn(self._books, action.lease_id)
+
+    @_do.register
+    def _(self, action: End) -> None:
+        closed = metering.end(self._books, action.lease_id, action.started_at_ms, action.at_ms, action.reason)
+        _count(closed.added)
+
+    @_do.register
+    def _(self, action: Void) -> None:
+        if self._cluster.withdraw(action.lease_id):
+            metering.void(self._books, action.lease_id)
+
+    @_do.register
+    def _(self, action: Forget) -> None:
+        self._cluster.forget(action.lease_id)
+
+    @_do.register
+    def _(self, action: Stop) -> None:
+        self._cluster.stop(action.lease_id)
+
+    @_do.register
+    def _(self, action: Fault) -> None:
+        log.error("lease %s: %s", action.lease_id, action.sentence)
+        metrics.FAULTS.labels(action.kind).inc()
+
+
+def _count(added: Amount) -> None:
+    # A correction (an end found out to lie before the last post) lowers no counter; the ledger has it.
+    metrics.GPU_SECONDS.inc(max(0, added.gpu_time) / GPU_TIME_PER_GPU_SECOND)

@@ -1,0 +1,111 @@
+"""The meter's loop: observe, plan, apply, once a second, until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from threading import Event
+
+from sublet_hub.cluster.base import Cluster, Observed
+from sublet_hub.domain.lease import Lease, LeaseState
+from sublet_hub.meter import metrics
+from sublet_hub.meter.apply import Applier
+from sublet_hub.meter.plan import Action, End, Start, Warn, plan
+from sublet_hub.storage import metering
+from sublet_hub.storage.anchors import Anchors
+from sublet_hub.storage.books import Books
+
+log = logging.getLogger(__name__)
+
+ANCHOR_SECONDS = 60
+"""Seconds between two notes of the audit chain's head outside the database."""
+
+HOUSEKEEPING_SECONDS = 3600
+"""Seconds between two rounds of forgetting answers to old idempotency keys."""
+
+
+class Meter:
+    """Rounds of observing, planning and applying. All it keeps between rounds saves work; none of it is needed."""
+
+    def __init__(self, books: Books, cluster: Cluster, anchors: Anchors, tick_seconds: float) -> None:
+        self._books = books
+        self._cluster = cluster
+        self._anchors = anchors
+        self._tick_seconds = tick_seconds
+        self._applier = Applier(books, cluster)
+        self._warned: frozenset[tuple[str, int, int]] = frozenset()
+        self._next_anchor = 0.0
+        self._next_housekeeping = 0.0
+
+    def run(self, stop: Event) -> None:
+        """Run until `stop` is set, then once more, so that ends seen at a shutdown are posted."""
+        while not stop.is_set():
+            self._guarded_round()
+            stop.wait(self._tick_seconds)
+        self._guarded_round()
+
+    def _guarded_round(self) -> None:
+        try:
+            self.round()
+        except Exception:  # the top of the loop: whatever it is, the next round starts from what is written
+            log.exception("a round failed; trying again")
+            metrics.ROUNDS.labels("failed").inc()
+        else:
+            metrics.ROUNDS.labels("done").inc()
+
+    def round(self) -> None:
+        """One round."""
+        metering.beat(self._books)
+        with metrics.PLAN_SECONDS.time():
+            now_ms = self._books.clock.now_ms()
+            observed = self._cluster.observe()
+            leases = self._leases(observed)
+            actions = plan(observed, leases, now_ms, self._books.policy, self._warned)
+        self._report(leases, actions, now_ms)
+        with metrics.APPLY_SECONDS.time():
+            self._apply(actions)
+        self._remember_warned(leases, actions)
+        self._keep_house()
+
+    def _apply(self, actions: Sequence[Action]) -> None:
+        """Apply in order; once an action on a lease fails, that lease's later ones wait for the next round."""
+        failed: set[str] = set()
+        for action in actions:
+            if action.lease_id not in failed and not self._applier.apply(action):
+                failed.add(action.lease_id)
+
+    def _leases(self, observed: Sequence[Observed]) -> dict[str, Lease]:
+        with self._books.store.transaction(write=False) as tx:
+            leases = {lease.id: lease for lease in tx.open_leases()}
+            for each in observed:
+                if each.lease_id not in leases and (lease := tx.lease(each.lease_id)) is not None:
+                    leases[lease.id] = lease
+        return leases
+
+    def _report(self, leases: dict[str, Lease], actions: Sequence[Action], now_ms: int) -> None:
+        counts = dict.fromkeys((LeaseState.GRANTED, LeaseState.ACTIVE, LeaseState.ENDING), 0)
+        for lease in leases.values():
+            if lease.is_open:
+                counts[lease.state] += 1
+        for state, count in counts.items():
+            metrics.LEASES.labels(state.value).set(count)
+        moments = [action.at_ms for action in actions if isinstance(action, Start | End)]
+        metrics.LAG_SECONDS.set(max(0, now_ms - min(moments)) / 1000 if moments else 0)
+
+    def _remember_warned(self, leases: dict[str, Lease], actions: Sequence[Action]) -> None:
+        asked = {
+            (action.lease_id, action.lead_seconds, leases[action.lease_id].deadline.at_ms)
+            for action in actions
+            if isinstance(action, Warn)
+        }
+        self._warned = frozenset({each for each in self._warned if each[0] in leases} | asked)
+
+    def _keep_house(self) -> None:
+        now = time.monotonic()
+        if now >= self._next_anchor:
+            self._next_anchor = now + ANCHOR_SECONDS
+            self._anchors.note(self._books)
+        if now >= self._next_housekeeping:
+            self._next_housekeeping = now + HOUSEKEEPING_SECONDS
+            metering.drop_old_answers(self._books)

@@ -1,0 +1,176 @@
+"""What the meter does next: a pure function of what runs, what is written, and the time.
+
+Every action may be carried out twice, or not at all, and the next round puts it right: nothing is remembered from
+one round to the next but which notices have been asked for, and that only saves work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sublet_hub.cluster.base import Observed
+from sublet_hub.domain.lease import EndReason, Lease, LeaseState
+from sublet_hub.domain.notices import due_lead
+from sublet_hub.domain.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """The server runs: mark the lease active from its true start on."""
+
+    lease_id: str
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """Post use up to a moment at which the server was seen alive."""
+
+    lease_id: str
+    until_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """Move the deadline in the thing that runs the lease to the one that is written."""
+
+    lease_id: str
+    deadline_ms: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """A notice is due. `lead_seconds` tells which."""
+
+    lease_id: str
+    lead_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """The server is gone: close the lease at its true end."""
+
+    lease_id: str
+    started_at_ms: int
+    at_ms: int
+    reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    """The grant wasn't used in time: see to it that it can't be any more, then release it."""
+
+    lease_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Forget:
+    """The lease is closed: nothing more is to be learned from the cluster about it."""
+
+    lease_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Something runs that no open lease covers: end it."""
+
+    lease_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something an admin should look at; `kind` is the label of the metric."""
+
+    lease_id: str
+    kind: str
+    sentence: str
+
+
+Action = Start | Post | Arm | Warn | End | Void | Forget | Stop | Fault
+
+
+def plan(
+    observed: Sequence[Observed],
+    leases: Mapping[str, Lease],
+    now_ms: int,
+    policy: Policy,
+    warned: frozenset[tuple[str, int, int]],
+) -> list[Action]:
+    """All actions of one round.
+
+    `leases` are the open ones, and those that the cluster still shows, by id. `warned` are the notices that were
+    asked for already, as (lease id, lead in seconds, deadline).
+    """
+    seen = {each.lease_id: each for each in observed}
+    actions: list[Action] = []
+    for lease in leases.values():
+        if lease.is_open:
+            actions += _for_open(lease, seen.get(lease.id), now_ms, policy, warned)
+    for each in observed:
+        lease_or_none = leases.get(each.lease_id)
+        if lease_or_none is None or not lease_or_none.is_open:
+            actions += _for_closed(each, lease_or_none)
+    return actions
+
+
+def _for_open(
+    lease: Lease, seen: Observed | None, now_ms: int, policy: Policy, warned: frozenset[tuple[str, int, int]]
+) -> Iterator[Action]:
+    if seen is not None and seen.broken is not None:
+        yield Fault(lease.id, "broken_record", seen.broken)
+    elif seen is None or seen.started_at_ms is None:
+        yield from _for_unstarted(lease, now_ms, policy)
+    elif seen.ended_at_ms is not None:
+        yield End(lease.id, seen.started_at_ms, seen.ended_at_ms, end_reason(lease, seen))
+        yield Forget(lease.id)
+    elif lease.state is LeaseState.GRANTED:
+        yield Start(lease.id, seen.started_at_ms)
+    else:
+        yield from _for_running(lease, seen, now_ms, policy, warned)
+
+
+def _for_unstarted(lease: Lease, now_ms: int, policy: Policy) -> Iterator[Action]:
+    if lease.state is not LeaseState.GRANTED:
+        assert lease.started_at_ms is not None
+        yield Fault(lease.id, "record_lost", "what ran this lease left no record; it is closed at its last post")
+        yield End(lease.id, lease.started_at_ms, lease.posted_until_ms, EndReason.LOST)
+    elif lease.ordered is not None or now_ms - lease.requested_at_ms > policy.grant_ttl_ms:
+        yield Void(lease.id)
+
+
+def _for_running(
+    lease: Lease, seen: Observed, now_ms: int, policy: Policy, warned: frozenset[tuple[str, int, int]]
+) -> Iterator[Action]:
+    if seen.armed_deadline_ms != lease.deadline.at_ms:
+        yield Arm(lease.id, lease.deadline.at_ms, lease.deadline.reason.value)
+    alive_ms = seen.alive_at_ms if seen.alive_at_ms is not None else lease.posted_until_ms
+    if alive_ms - lease.posted_until_ms >= policy.post_interval_ms:
+        yield Post(lease.id, alive_ms)
+    lead = due_lead(lease, now_ms, policy.notice_leads_seconds)
+    if lead is not None and (lease.id, lead, lease.deadline.at_ms) not in warned:
+        yield Warn(lease.id, lead)
+
+
+def _for_closed(seen: Observed, lease: Lease | None) -> Iterator[Action]:
+    if lease is None:
+        if seen.broken is None and seen.ended_at_ms is None:
+            yield Fault(seen.lease_id, "unknown_lease", "something runs under a lease that nobody granted")
+            yield Stop(seen.lease_id)
+    elif seen.running:
+        yield Fault(seen.lease_id, "closed_lease_runs", "a server runs although its lease is closed")
+        yield Stop(seen.lease_id)
+    elif seen.broken is None:
+        yield Forget(seen.lease_id)
+
+
+def end_reason(lease: Lease, seen: Observed) -> EndReason:
+    """Why a lease ended: what the cluster saw, and what had been ordered or was due."""
+    if seen.cause == "lost":
+        return EndReason.LOST
+    if seen.cause == "deadline":
+        return lease.deadline.reason
+    if lease.ordered is not None:
+        return lease.ordered.reason
+    return EndReason.USER if seen.cause == "stop" else EndReason.EXITED
