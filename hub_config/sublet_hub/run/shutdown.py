@@ -6,14 +6,36 @@ import logging
 from collections.abc import Callable
 
 from sublet_hub.cluster.base import Cluster, LeaseUnknownError
+from sublet_hub.domain.errors import Conflict, PublicError
+from sublet_hub.domain.lease import EndReason
+from sublet_hub.storage.books import Books
+from sublet_hub.storage.leasing import order_end
 
 log = logging.getLogger(__name__)
+
+ACTOR = "up"
+WHY = "The platform was stopped"
 
 Wait = Callable[[Callable[[], bool], float], bool]
 """Wait for a condition so many seconds; says whether it came true."""
 
 
-def stop_leases(cluster: Cluster, wait: Wait, timeout_seconds: float) -> int:
+def order_all(books: Books) -> None:
+    """Record for every open lease that it ends now, and why: the meter closes it with this reason."""
+    try:
+        with books.store.transaction(write=False) as tx:
+            open_now = tx.open_leases()
+        for lease in open_now:
+            try:
+                now_ms = books.clock.now_ms()
+                order_end(books, lease.id, at_ms=now_ms, reason=EndReason.SHUTDOWN, actor=ACTOR, why=WHY)
+            except Conflict:
+                continue  # it ended of itself just now
+    except PublicError as error:
+        log.warning("The leases' reason for ending could not be recorded: %s", error.message)
+
+
+def stop_all(cluster: Cluster, wait: Wait, timeout_seconds: float) -> int:
     """Stop all that runs and wait for the end of it; gives how many were stopped.
 
     What does not end in time goes on under its own deadline, and is charged when the platform starts again.

@@ -15,8 +15,9 @@ from sublet_hub.run.lock import AlreadyRunning, hold
 from sublet_hub.run.parts import PartMissing, parts_of
 from sublet_hub.run.platform import Platform, StartFailed, Stopped
 from sublet_hub.run.ports import PortTaken, check_free
-from sublet_hub.run.shutdown import stop_leases
+from sublet_hub.run.shutdown import order_all, stop_all
 from sublet_hub.settings import Settings, SettingsError, unknown_environment
+from sublet_hub.wiring import open_books
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,9 @@ def _stop(platform: Platform, settings: Settings) -> None:
     use."""
     print("\nStopping. (Ctrl-C again: at once.)", flush=True)
     platform.stop("hub")
-    stopped = stop_leases(LocalCluster(settings.leases_dir), platform.wait_until, settings.stop_timeout_seconds)
+    with open_books(settings) as books:
+        order_all(books)
+    stopped = stop_all(LocalCluster(settings.data), platform.wait_until, settings.stop_timeout_seconds)
     platform.stop("meter")
     platform.stop_all()
     print(f"Stopped; {stopped} servers ended. Everything is kept in {settings.data}.", flush=True)
