@@ -31,6 +31,9 @@ class Observed:
     """As a shell reports it: 128 + n after signal n. None when not known (`lost`)."""
     armed_deadline_ms: int | None
     """The deadline that will end the server though all of the platform be dead."""
+    alive_at_ms: int | None = None
+    """Up to when the server is known to have run: start plus measured span, so free of wall clock steps. Use is
+    posted up to here and no further. None before the start."""
     broken: str | None = None
     """A sentence, when the lease's record can't be understood. Nothing else but the id can then be relied
     on: neither that the server runs, nor that it doesn't. It is for an admin to look at."""
@@ -59,3 +62,7 @@ class Cluster(Protocol):
 
     def forget(self, lease_id: str) -> None:
         """Archive a lease whose end has been posted; it is observed no more. Repeating it is harmless."""
+
+    def withdraw(self, lease_id: str) -> bool:
+        """See to it that a lease that has not started never will. False if it has started after all (or may have):
+        then it must not be voided. True, too, where nothing was ever prepared for it."""
