@@ -21,6 +21,9 @@ from sublet_hub.domain.quota import Quota
 MOST_ROWS = 1000
 """The most rows that one read of a list gives; callers page with `after`."""
 
+ALREADY_THERE = "Another request changed the same thing at the same moment; try again."
+"""What a Conflict says when a row is added whose key is taken: it means that a lock was not taken first."""
+
 
 @dataclass(frozen=True, slots=True)
 class LeaseFilter:

@@ -1,0 +1,301 @@
+"""The store in memory: for tests and demonstrations. What it keeps ends with the process.
+
+A writing transaction works on its own copy of the tables, which replaces the shared one when it commits: rolling back
+is forgetting the copy, and a reading transaction sees one moment without a lock. It costs by how much is kept.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from sublet_hub.domain.accounts import Subject
+from sublet_hub.domain.amounts import ZERO, Amount
+from sublet_hub.domain.audit import GENESIS, AuditRecord
+from sublet_hub.domain.errors import Conflict, Unavailable
+from sublet_hub.domain.lease import Lease
+from sublet_hub.domain.ledger import BucketUse, Entry
+from sublet_hub.domain.notices import Notice
+from sublet_hub.domain.quota import Quota
+from sublet_hub.storage.store import (
+    ALREADY_THERE,
+    MOST_ROWS,
+    AuditFilter,
+    ChainHead,
+    LeaseFilter,
+    SavedAnswer,
+    Transaction,
+)
+
+WRITER_TIMEOUT_SECONDS = 30
+
+_Totals = tuple[tuple[int, Amount], ...]
+"""Running totals of one account and flavor, by bucket in order."""
+
+
+_NO_RECORD = ChainHead(0, GENESIS)
+
+
+@dataclass(slots=True)
+class _Tables:
+    quotas: dict[Subject, Quota] = field(default_factory=dict)
+    totals: dict[tuple[Subject, str | None], _Totals] = field(default_factory=dict)
+    leases: dict[str, Lease] = field(default_factory=dict)
+    entries: dict[Subject, tuple[Entry, ...]] = field(default_factory=dict)
+    heads: dict[Subject, ChainHead] = field(default_factory=dict)
+    notices: dict[str, Notice] = field(default_factory=dict)
+    audit: dict[int, AuditRecord] = field(default_factory=dict)
+    answers: dict[tuple[str, str], SavedAnswer] = field(default_factory=dict)
+    beats: dict[str, int] = field(default_factory=dict)
+    audit_head: ChainHead = _NO_RECORD
+
+    def copy(self) -> _Tables:
+        """Another set of tables with the same rows; rows are never changed in place."""
+        return _Tables(
+            quotas=self.quotas.copy(),
+            totals=self.totals.copy(),
+            leases=self.leases.copy(),
+            entries=self.entries.copy(),
+            heads=self.heads.copy(),
+            notices=self.notices.copy(),
+            audit=self.audit.copy(),
+            answers=self.answers.copy(),
+            beats=self.beats.copy(),
+            audit_head=self.audit_head,
+        )
+
+
+class MemoryStore:
+    """Keeps everything in this process's memory."""
+
+    def __init__(self) -> None:
+        self._tables = _Tables()
+        self._writer = threading.Lock()
+        self._writing_thread: int | None = None
+
+    @contextmanager
+    def transaction(self, *, write: bool) -> Iterator[Transaction]:
+        if not write:
+            yield _MemoryTransaction(self._tables, writes=False)
+            return
+        if self._writing_thread == threading.get_ident():
+            raise RuntimeError("this thread is in a writing transaction already")
+        if not self._writer.acquire(timeout=WRITER_TIMEOUT_SECONDS):
+            raise Unavailable("The database is busy; try again in a moment.")
+        try:
+            self._writing_thread = threading.get_ident()
+            copy = self._tables.copy()
+            yield _MemoryTransaction(copy, writes=True)
+            self._tables = copy
+        finally:
+            self._writing_thread = None
+            self._writer.release()
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class _MemoryTransaction:
+    def __init__(self, tables: _Tables, *, writes: bool) -> None:
+        self._now = tables
+        self._writes = writes
+
+    @property
+    def _tables(self) -> _Tables:
+        """The tables, to change them."""
+        if not self._writes:
+            raise RuntimeError("this transaction only reads")
+        return self._now
+
+    def lock(self, *names: str) -> None:
+        assert names
+        assert self._tables is self._now, "writing transactions come one at a time, so all is locked"
+
+    # Quotas
+
+    def quota(self, subject: Subject) -> Quota | None:
+        return self._now.quotas.get(subject)
+
+    def set_quota(self, subject: Subject, quota: Quota | None) -> None:
+        if quota is None:
+            self._tables.quotas.pop(subject, None)
+        else:
+            self._tables.quotas[subject] = quota
+
+    def quotas(self, after: Subject | None, limit: int) -> list[tuple[Subject, Quota]]:
+        found = sorted((s, q) for s, q in self._now.quotas.items() if after is None or s > after)
+        return found[: min(limit, MOST_ROWS)]
+
+    # Balances
+
+    def used_before(self, account: Subject, flavor: str | None, at_ms: int) -> Amount:
+        totals = self._now.totals.get((account, flavor), ())
+        index = bisect_left(totals, at_ms, key=lambda total: total[0])
+        return totals[index - 1][1] if index else ZERO
+
+    def used_in_all(self, account: Subject, flavor: str | None) -> Amount:
+        totals = self._now.totals.get((account, flavor), ())
+        return totals[-1][1] if totals else ZERO
+
+    def add_use(self, account: Subject, flavor: str | None, uses: Iterable[BucketUse]) -> None:
+        tables = self._tables
+        for use in uses:
+            for key in {(account, None), (account, flavor)}:
+                tables.totals[key] = _with_use(tables.totals.get(key, ()), use)
+
+    # Leases
+
+    def add_lease(self, lease: Lease) -> None:
+        if lease.id in self._tables.leases:
+            raise Conflict(ALREADY_THERE)
+        self._tables.leases[lease.id] = lease
+
+    def save_lease(self, lease: Lease) -> None:
+        if lease.id not in self._tables.leases:
+            raise KeyError(lease.id)
+        self._tables.leases[lease.id] = lease
+
+    def lease(self, lease_id: str) -> Lease | None:
+        return self._now.leases.get(lease_id)
+
+    def open_leases(
+        self, *, user: str | None = None, account: Subject | None = None, pool: str | None = None
+    ) -> list[Lease]:
+        return sorted(
+            (
+                lease
+                for lease in self._now.leases.values()
+                if lease.is_open
+                and (user is None or lease.user == user)
+                and (account is None or lease.account == account)
+                and (pool is None or lease.pool == pool)
+            ),
+            key=_age,
+        )
+
+    def leases(self, wanted: LeaseFilter, *, after: str | None, limit: int) -> list[Lease]:
+        found = sorted((ls for ls in self._now.leases.values() if _wanted(ls, wanted)), key=_age, reverse=True)
+        if after is not None:
+            last = self._now.leases.get(after)
+            found = [lease for lease in found if last is not None and _age(lease) < _age(last)]
+        return found[: min(limit, MOST_ROWS)]
+
+    # Ledger
+
+    def ledger_head(self, account: Subject) -> ChainHead:
+        return self._now.heads.get(account, ChainHead(0, GENESIS))
+
+    def append_entries(self, entries: Sequence[Entry]) -> None:
+        tables = self._tables
+        for entry in entries:
+            before = tables.entries.get(entry.account, ())
+            if before and entry.number <= before[-1].number:
+                raise Conflict(ALREADY_THERE)
+            tables.entries[entry.account] = (*before, entry)
+            tables.heads[entry.account] = ChainHead(entry.number, entry.hash)
+
+    def entries(self, account: Subject, *, after: int, limit: int) -> list[Entry]:
+        found = [entry for entry in self._now.entries.get(account, ()) if entry.number > after]
+        return found[: min(limit, MOST_ROWS)]
+
+    def accounts(self, after: Subject | None, limit: int) -> list[Subject]:
+        found = sorted(account for account in self._now.heads if after is None or account > after)
+        return found[: min(limit, MOST_ROWS)]
+
+    # Notices
+
+    def add_notice(self, notice: Notice) -> None:
+        if notice.id in self._tables.notices:
+            raise Conflict(ALREADY_THERE)
+        self._tables.notices[notice.id] = notice
+
+    def save_notice(self, notice: Notice) -> None:
+        if notice.id not in self._tables.notices:
+            raise KeyError(notice.id)
+        self._tables.notices[notice.id] = notice
+
+    def notices(self, *, user: str | None, lease_id: str | None, current_only: bool, limit: int) -> list[Notice]:
+        found = [
+            notice
+            for notice in self._now.notices.values()
+            if (user is None or notice.user == user)
+            and (lease_id is None or notice.lease_id == lease_id)
+            and (not current_only or self._is_current(notice))
+        ]
+        found.sort(key=lambda notice: (notice.written_at_ms, notice.id), reverse=True)
+        return found[: min(limit, MOST_ROWS)]
+
+    def _is_current(self, notice: Notice) -> bool:
+        lease = self._now.leases.get(notice.lease_id)
+        return notice.is_current and lease is not None and lease.is_open
+
+    # Audit
+
+    def audit_head(self) -> ChainHead:
+        return self._now.audit_head
+
+    def append_audit(self, record: AuditRecord) -> None:
+        if record.number in self._tables.audit:
+            raise Conflict(ALREADY_THERE)
+        self._tables.audit[record.number] = record
+        self._tables.audit_head = ChainHead(record.number, record.mac)
+
+    def audit_records(self, wanted: AuditFilter, *, after: int, limit: int, newest_first: bool) -> list[AuditRecord]:
+        found = [
+            record
+            for record in self._now.audit.values()
+            if (after == 0 or (record.number < after if newest_first else record.number > after))
+            and (wanted.subjects is None or record.subject in wanted.subjects or record.actor in wanted.subjects)
+            and (wanted.lease_id is None or record.lease_id == wanted.lease_id)
+            and (wanted.action is None or record.action == wanted.action)
+        ]
+        found.sort(key=lambda record: record.number, reverse=newest_first)
+        return found[: min(limit, MOST_ROWS)]
+
+    # The rest
+
+    def saved_answer(self, actor: str, key: str) -> SavedAnswer | None:
+        return self._now.answers.get((actor, key))
+
+    def save_answer(self, actor: str, key: str, answer: SavedAnswer) -> None:
+        if (actor, key) in self._tables.answers:
+            raise Conflict(ALREADY_THERE)
+        self._tables.answers[actor, key] = answer
+
+    def drop_answers(self, before_ms: int) -> int:
+        tables = self._tables
+        kept = {key: answer for key, answer in tables.answers.items() if answer.at_ms >= before_ms}
+        dropped = len(tables.answers) - len(kept)
+        tables.answers = kept
+        return dropped
+
+    def beat(self, name: str, at_ms: int) -> None:
+        self._tables.beats[name] = at_ms
+
+    def last_beat(self, name: str) -> int | None:
+        return self._now.beats.get(name)
+
+
+def _with_use(totals: _Totals, use: BucketUse) -> _Totals:
+    index = bisect_left(totals, use.bucket_ms, key=lambda total: total[0])
+    if index == len(totals) or totals[index][0] != use.bucket_ms:
+        before = totals[index - 1][1] if index else ZERO
+        totals = (*totals[:index], (use.bucket_ms, before), *totals[index:])
+    later = ((bucket_ms, total + use.amount) for bucket_ms, total in totals[index:])
+    return (*totals[:index], *later)
+
+
+def _age(lease: Lease) -> tuple[int, str]:
+    return (lease.requested_at_ms, lease.id)
+
+
+def _wanted(lease: Lease, wanted: LeaseFilter) -> bool:
+    return (
+        (wanted.user is None or lease.user == wanted.user)
+        and (wanted.account is None or lease.account == wanted.account)
+        and (wanted.states is None or lease.state in wanted.states)
+        and (wanted.since_ms is None or lease.ended_at_ms is None or lease.ended_at_ms >= wanted.since_ms)
+    )

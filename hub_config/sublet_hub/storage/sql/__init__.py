@@ -1,0 +1,1 @@
+"""The store on SQLite and PostgreSQL: statements built with SQLAlchemy Core, run on the driver."""
