@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from sublet_hub.cluster.base import Cluster, LeaseUnknownError
-from sublet_hub.domain.errors import Conflict, PublicError
+from sublet_hub.domain.errors import Conflict
 from sublet_hub.domain.lease import EndReason
 from sublet_hub.storage.books import Books
 from sublet_hub.storage.leasing import order_end
@@ -22,17 +22,14 @@ Wait = Callable[[Callable[[], bool], float], bool]
 
 def order_all(books: Books) -> None:
     """Record for every open lease that it ends now, and why: the meter closes it with this reason."""
-    try:
-        with books.store.transaction(write=False) as tx:
-            open_now = tx.open_leases()
-        for lease in open_now:
-            try:
-                now_ms = books.clock.now_ms()
-                order_end(books, lease.id, at_ms=now_ms, reason=EndReason.SHUTDOWN, actor=ACTOR, why=WHY)
-            except Conflict:
-                continue  # it ended of itself just now
-    except PublicError as error:
-        log.warning("The leases' reason for ending could not be recorded: %s", error.message)
+    with books.store.transaction(write=False) as tx:
+        open_now = tx.open_leases()
+    for lease in open_now:
+        try:
+            now_ms = books.clock.now_ms()
+            order_end(books, lease.id, at_ms=now_ms, reason=EndReason.SHUTDOWN, actor=ACTOR, why=WHY)
+        except Conflict:
+            continue  # it ended of itself just now
 
 
 def stop_all(cluster: Cluster, wait: Wait, timeout_seconds: float) -> int:

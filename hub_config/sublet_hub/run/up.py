@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable, Sequence
 
 import httpx
 
 from sublet_hub.cluster.local import LocalCluster
 from sublet_hub.credentials import Credentials, CredentialsError, Secrets
+from sublet_hub.domain.errors import PublicError
 from sublet_hub.run.first_start import make_folders, prepare
 from sublet_hub.run.lock import AlreadyRunning, hold
-from sublet_hub.run.parts import PartMissing, parts_of
+from sublet_hub.run.parts import Part, PartMissing, parts_of
 from sublet_hub.run.platform import Platform, StartFailed, Stopped
 from sublet_hub.run.ports import PortTaken, check_free
 from sublet_hub.run.shutdown import order_all, stop_all
@@ -21,6 +23,8 @@ from sublet_hub.wiring import open_books
 
 log = logging.getLogger(__name__)
 
+MakeParts = Callable[[Settings, Secrets], Sequence[Part]]
+
 EXIT_STOPPED = 0
 EXIT_FAILED = 1
 EXIT_ALREADY_RUNNING = 2
@@ -28,7 +32,7 @@ EXIT_ALREADY_RUNNING = 2
 NOT_STARTED = (PortTaken, PartMissing, SettingsError, CredentialsError, StartFailed)
 
 
-def up(settings: Settings) -> int:
+def up(settings: Settings, make_parts: MakeParts = parts_of) -> int:
     """Run the platform until Ctrl-C or SIGTERM; gives the exit code.
 
     0 after a clean stop, 1 where it could not start, 2 where it is running already.
@@ -41,7 +45,7 @@ def up(settings: Settings) -> int:
     make_folders(settings)
     try:
         with hold(settings.data / "up.lock", settings.public_url):
-            return _run(settings)
+            return _run(settings, make_parts)
     except AlreadyRunning as error:
         print(error, file=sys.stderr)
         return EXIT_ALREADY_RUNNING
@@ -50,33 +54,44 @@ def up(settings: Settings) -> int:
         return EXIT_FAILED
 
 
-def _run(settings: Settings) -> int:
+def _run(settings: Settings, make_parts: MakeParts) -> int:
     check_free(settings)
     secrets, credentials = prepare(settings)
-    platform = Platform(settings, parts_of(settings, secrets), lambda name: _after_restart(name, settings, secrets))
+    platform = Platform(settings, make_parts(settings, secrets), lambda name: _after_restart(name, settings, secrets))
     with platform.signals():
         try:
             platform.start()
-            print(welcome(settings, credentials), flush=True)
-            platform.watch()
+        except StartFailed:
+            platform.stop_all()  # users' servers of an earlier start go on: a mistake in a setting ends no work
+            raise
         except Stopped:
             pass
-        finally:
-            _stop(platform, settings)
+        else:
+            print(welcome(settings, credentials), flush=True)
+            platform.watch()
+        stop(platform, settings)
     return EXIT_STOPPED
 
 
-def _stop(platform: Platform, settings: Settings) -> None:
-    """The hub first, so that nothing new is spawned; then the leases; then the meter, which posts their last
-    use."""
+def stop(platform: Platform, settings: Settings) -> None:
+    """The hub first, so that nothing new is spawned; then leases; then the meter, which posts their last use."""
     print("\nStopping. (Ctrl-C again: at once.)", flush=True)
-    platform.stop("hub")
-    with open_books(settings) as books:
-        order_all(books)
-    stopped = stop_all(LocalCluster(settings.data), platform.wait_until, settings.stop_timeout_seconds)
-    platform.stop("meter")
-    platform.stop_all()
-    print(f"Stopped; {stopped} servers ended. Everything is kept in {settings.data}.", flush=True)
+    try:
+        platform.stop("hub")
+        _record_shutdown(settings)
+        ended = stop_all(LocalCluster(settings.data), platform.wait_until, settings.stop_timeout_seconds)
+        platform.stop("meter")
+    finally:
+        platform.stop_all()
+    print(f"Stopped; {ended} servers ended. Everything is kept in {settings.data}.", flush=True)
+
+
+def _record_shutdown(settings: Settings) -> None:
+    try:
+        with open_books(settings) as books:
+            order_all(books)
+    except (PublicError, SettingsError, CredentialsError) as error:
+        log.warning("Why the leases end could not be recorded: %s", error)
 
 
 def _after_restart(name: str, settings: Settings, secrets: Secrets) -> None:
