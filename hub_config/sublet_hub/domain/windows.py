@@ -46,7 +46,7 @@ def check_window(text: str, *, field: str = "window") -> str:
     now = datetime(2000, 1, 1, tzinfo=UTC)
     try:
         length = now - (now - duration)
-    except OverflowError:
+    except (OverflowError, ValueError):  # fractions of months, or years beyond the calendar
         length = timedelta.max
     if not SHORTEST_ROLLING <= length <= LONGEST_ROLLING:
         raise InvalidRequest("A rolling window lasts from 15 minutes to ten years.", field=field)
