@@ -308,6 +308,11 @@ class Settings(BaseModel):
         return self.data / "sublet.toml"
 
     @property
+    def anchors_file(self) -> Path:
+        """Where the meter notes the audit chain's head, outside the database."""
+        return self.data / "audit.anchors"
+
+    @property
     def logs_dir(self) -> Path:
         return self.data / "logs"
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from sublet_hub.cluster.sandbox import Policy
 log = logging.getLogger(__name__)
 
 _CLOSED = "closed"
+_SETTLED_SECONDS = 10
 _LEASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
 
@@ -88,9 +90,14 @@ class LocalCluster:
         self._closed = self._leases / _CLOSED
 
     def prepare(self, lease_id: str, deadline_ms: int) -> Path:
-        """Make a lease's folder and arm its deadline, before its parent is started. Returns the folder."""
+        """Make a lease's folder and arm its deadline, before its parent is started. Returns the folder.
+
+        Raises `LeaseUnknownError` for a lease that was withdrawn meanwhile.
+        """
         if not _LEASE_ID.fullmatch(lease_id) or lease_id == _CLOSED:
             raise ValueError(f"{lease_id!r} can't be the id of a lease")
+        if (self._closed / lease_id).exists():
+            raise LeaseUnknownError(f"{lease_id} was withdrawn or has ended")
         folder = self._leases / lease_id
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._leases.chmod(0o700)
@@ -132,6 +139,22 @@ class LocalCluster:
             return
         shutil.rmtree(archived / records.SCRATCH, ignore_errors=True)
 
+    def withdraw(self, lease_id: str) -> bool:
+        """See `Cluster.withdraw`. A parent that starts from now on finds a deadline long past, and refuses.
+
+        One that was just starting has begun its record by then, and shows what it did within `_SETTLED_SECONDS`.
+        """
+        try:
+            folder = self._folder(lease_id)
+        except LeaseUnknownError:
+            (self._closed / lease_id).mkdir(mode=0o700, parents=True, exist_ok=True)
+            return True
+        if records.read_deadline(folder) != 0:
+            self.arm(lease_id, 0, "withdrawn")
+        begun = (folder / records.RECORD).exists()
+        settled = time.time() - (folder / records.DEADLINE).stat().st_mtime > _SETTLED_SECONDS
+        return _read(folder).started is None and (settled or not begun)
+
     def _folder(self, lease_id: str) -> Path:
         folder = self._leases / lease_id
         if not _LEASE_ID.fullmatch(lease_id) or lease_id == _CLOSED or not folder.is_dir():
@@ -157,7 +180,7 @@ def _observe(lease_id: str, folder: Path) -> Observed | None:
             return Observed(lease_id, None, None, None, None, armed) if folder.exists() else None
         if record.ended is None:
             if _runs(started):
-                return Observed(lease_id, started.at_ms, None, None, None, armed)
+                return _running(lease_id, folder, started, armed)
             record = records.read_record(folder)  # the end may have been written just before the parent went
         if record.ended is None:
             return _lost(lease_id, folder, started, armed)
@@ -166,6 +189,12 @@ def _observe(lease_id: str, folder: Path) -> Observed | None:
         return Observed(lease_id, None, None, None, None, None, broken=str(error))
     ended = record.ended
     return Observed(lease_id, started.at_ms, ended.at_ms, ended.cause, ended.exit_code, armed)
+
+
+def _running(lease_id: str, folder: Path, started: records.Started, armed: int | None) -> Observed:
+    seen = records.read_alive(folder)
+    alive = started.at_ms if seen is None else max(seen, started.at_ms)
+    return Observed(lease_id, started.at_ms, None, None, None, armed, alive_at_ms=alive)
 
 
 def _lost(lease_id: str, folder: Path, started: records.Started, armed: int | None) -> Observed:
