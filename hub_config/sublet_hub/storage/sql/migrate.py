@@ -12,7 +12,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from sublet_hub.domain.errors import Unavailable
@@ -69,7 +69,7 @@ def _alone(url: str) -> Iterator[sa.Connection]:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             yield connection
-    except DBAPIError as error:
+    except OperationalError as error:
         raise Unavailable(f"The database can't be migrated: {error.orig}") from error
 
 
