@@ -142,8 +142,9 @@ def _authenticator(c: Config, settings: Settings, credentials: Credentials) -> N
 
 def _spawner(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.JupyterHub.spawner_class = "sublet_hub.hub.local_spawner.LocalLeaseSpawner"
-    c.LocalLeaseSpawner.api_url = settings.api_url
-    c.LocalLeaseSpawner.api_token = secrets.spawner_token
+    c.LocalLeaseSpawner.sublet_api_url = settings.api_url
+    c.LocalLeaseSpawner.sublet_api_token = secrets.spawner_token
+    c.LocalLeaseSpawner.sublet_contact = settings.contact
     c.Spawner.default_url = "/lab"
     c.Spawner.http_timeout = settings.spawn_timeout_seconds
     c.Spawner.start_timeout = settings.spawn_timeout_seconds

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 import httpx
 
+from sublet_hub.cluster.gpus import GpuDiscoveryError
 from sublet_hub.cluster.local import LocalCluster
 from sublet_hub.credentials import Credentials, CredentialsError, Secrets
 from sublet_hub.domain.errors import PublicError
@@ -29,7 +30,7 @@ EXIT_STOPPED = 0
 EXIT_FAILED = 1
 EXIT_ALREADY_RUNNING = 2
 
-NOT_STARTED = (PortTaken, PartMissing, SettingsError, CredentialsError, StartFailed)
+NOT_STARTED = (GpuDiscoveryError, PortTaken, PartMissing, SettingsError, CredentialsError, StartFailed)
 
 
 def up(settings: Settings, make_parts: MakeParts = parts_of) -> int:
