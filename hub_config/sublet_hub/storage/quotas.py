@@ -140,7 +140,7 @@ def _lock_affected(tx: Transaction, subject: Subject) -> list[Subject]:
     if subject != DEFAULT:
         affected.add(subject)
     names = sorted(affected | {accounts.user(lease.user) for lease in open_leases})
-    tx.lock(*(str(name) for name in names))
+    tx.lock(DEFAULT_LOCK, *map(str, names))
     return sorted(affected)
 
 
