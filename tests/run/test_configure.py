@@ -22,7 +22,6 @@ from sublet_hub.run.parts import Part, environment, parts_of
 from sublet_hub.settings import Settings, load_settings
 from tests.run.conftest import PORT_NAMES, free_ports, wait_for
 
-
 MEANT = "Allowing service sublet to complete OAuth without confirmation"
 """The one warning at start that we choose to have: the api's pages are a part of the platform."""
 
