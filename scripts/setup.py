@@ -206,7 +206,8 @@ def install_torch() -> None:
     driver and without where there is none; a build that is larger than needed is the last resort."""
     install: list[str | Path] = ["pip", "install", "--python", NOTEBOOK, "--constraint", NOTEBOOK_LOCK, TORCH]
     ways: list[list[str | Path]] = []
-    if links := pip_option("find-links"):
+    links = pip_option("find-links")
+    if links:
         given = [word for link in links.split() for word in ("--find-links", link)]
         ways.append([*install, "--no-index", *given])
     if not has_nvidia():
