@@ -1,0 +1,100 @@
+"""FastAPI dependencies: who is asking, by token or by session, and what handlers work with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, cast
+
+from fastapi import Depends
+from starlette.requests import Request
+
+from sublet_hub.api.auth import Authenticator, Principal
+from sublet_hub.api.database import Database
+from sublet_hub.api.hub_client import Hub
+from sublet_hub.api.metrics import Metrics
+from sublet_hub.api.session import CSRF_HEADER, HUB_SESSION_COOKIE, Sessions
+from sublet_hub.domain.errors import NotAllowed, NotSignedIn
+
+READS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """What the handlers work with; one for each app."""
+
+    database: Database
+    hub: Hub
+    authenticator: Authenticator
+    sessions: Sessions
+    metrics: Metrics
+
+    @property
+    def now_ms(self) -> int:
+        return self.database.books.clock.now_ms()
+
+    @property
+    def currency(self) -> str:
+        return self.database.books.catalog.currency
+
+
+def api_of(request: Request) -> Api:
+    return cast(Api, request.app.state.api)
+
+
+async def _api(request: Request) -> Api:
+    return api_of(request)
+
+
+class SignInNeeded(Exception):
+    """A page was asked for without a session; answered by sending the browser to the hub's sign-in."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageSession:
+    """Whose browser it is, and what its pages send along with writes, as the header X-CSRF-Token."""
+
+    principal: Principal
+    csrf_token: str
+
+
+async def asker(request: Request) -> Principal:
+    """Who is asking: by the token they show, else by the session of the pages. For the API."""
+    api = api_of(request)
+    shown = request.headers.get("authorization")
+    if shown is not None:
+        return await api.authenticator.principal(_token_in(shown))
+    token = api.sessions.token(request.cookies)
+    if token is None:
+        raise NotSignedIn("Show a hub token, as `Authorization: Bearer TOKEN`, or sign in.")
+    if request.method not in READS and not api.sessions.is_csrf_token(request.headers.get(CSRF_HEADER, ""), token):
+        raise NotAllowed(f"The header {CSRF_HEADER} is missing or not that of this session. Load the page again.")
+    return await api.authenticator.principal(token, _hub_session(request))
+
+
+async def page_session(request: Request) -> PageSession:
+    """Whose browser it is, for pages. Raises SignInNeeded where it has no session, or one that is over."""
+    api = api_of(request)
+    token = api.sessions.token(request.cookies)
+    if token is None:
+        raise SignInNeeded
+    try:
+        principal = await api.authenticator.principal(token, _hub_session(request))
+    except NotSignedIn:
+        raise SignInNeeded from None
+    return PageSession(principal, api.sessions.csrf_token(token))
+
+
+def _hub_session(request: Request) -> str:
+    return request.cookies.get(HUB_SESSION_COOKIE, "")[:200]
+
+
+def _token_in(header: str) -> str:
+    scheme, _, token = header.strip().partition(" ")
+    if scheme.lower() not in {"token", "bearer"} or not token.strip():
+        raise NotSignedIn("Show a hub token, as `Authorization: Bearer TOKEN`.")
+    return token.strip()
+
+
+Asker = Annotated[Principal, Depends(asker)]
+PageAsker = Annotated[PageSession, Depends(page_session)]
+ApiParts = Annotated[Api, Depends(_api)]

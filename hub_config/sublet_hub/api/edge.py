@@ -1,0 +1,105 @@
+"""The outermost layer: counts and times every request, adds the security headers, and answers what nobody caught."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sublet_hub.api.metrics import Metrics
+from sublet_hub.api.problems import Failure, problem_response
+from sublet_hub.domain.errors import Unavailable
+
+log = logging.getLogger(__name__)
+
+MOST_IN_FLIGHT = 500
+"""Requests at once; more are refused at once and not queued, so that those there are get done."""
+
+NO_ROUTE = "none"
+
+API_POLICY = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+SECURITY_HEADERS = {
+    "content-security-policy": API_POLICY,
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+"""On every answer that doesn't set its own: nothing of ours is to be framed, sniffed or kept."""
+
+
+class Edge:
+    """Pure ASGI, since it is on the way of every request."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(send)
+        started = time.perf_counter()
+        self._in_flight += 1
+        self._metrics.in_flight.set(self._in_flight)
+        try:
+            await self._serve(scope, receive, answer)
+        finally:
+            self._in_flight -= 1
+            self._metrics.in_flight.set(self._in_flight)
+            seconds = time.perf_counter() - started
+            self._metrics.answered(_method(scope), _route(scope), answer.status or 499, seconds)
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+        if self._in_flight > MOST_IN_FLIGHT:
+            busy = Unavailable("Too many requests are being answered just now. Try again shortly.")
+            await problem_response(busy, scope["path"])(scope, receive, answer)
+            return
+        try:
+            await self._app(scope, receive, answer)
+        except Exception as error:
+            # The top of the loop: whatever nobody foresaw is logged, counted and answered without details.
+            log.exception("%s %s failed", scope["method"], _route(scope))
+            self._metrics.failed(error)
+            if answer.status is not None:
+                raise
+            failure = Failure("Something went wrong on our side. It has been logged.")
+            await problem_response(failure, scope["path"])(scope, receive, answer)
+
+
+class _Answer:
+    """Hands an answer on, with our headers, and remembers its status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send: Callable[[Message], Awaitable[None]] = send
+        self.status: int | None = None
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(raw=message["headers"])
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+        await self._send(message)
+
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+
+
+def _method(scope: Scope) -> str:
+    """As a label; what a client made up must not grow the metrics."""
+    method = str(scope["method"])
+    return method if method in _METHODS else "other"
+
+
+def _route(scope: Scope) -> str:
+    """The route's path with its parameters' names, never the path itself: that would name users."""
+    route: Any = scope.get("route")
+    return str(getattr(route, "path", NO_ROUTE))

@@ -1,0 +1,100 @@
+"""What the api tells Prometheus. docs/metrics.md explains each."""
+
+from __future__ import annotations
+
+from collections import Counter as Counts
+from collections.abc import Callable, Iterable, Iterator
+from typing import Literal
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sublet_hub.domain.lease import OPEN
+
+TokenCheck = Literal["hit", "miss", "refused", "unavailable"]
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class _OpenLeases(Collector):
+    """Open leases by state, counted when they are asked for."""
+
+    def __init__(self, states: Callable[[], Iterable[str]]) -> None:
+        self._states = states
+
+    def describe(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily("sublet_leases", "Open leases now, by state.", labels=["state"])
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily("sublet_leases", "Open leases now, by state.", labels=["state"])
+        counted = Counts(self._states())
+        for state in sorted(OPEN):
+            family.add_metric([state.value], counted[state.value])
+        yield family
+
+
+class Metrics:
+    """The api's own registry, and a method for each thing that happens."""
+
+    def __init__(self, open_states: Callable[[], Iterable[str]]) -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
+        self.registry.register(_OpenLeases(open_states))
+        self._requests = Counter(
+            "sublet_api_requests_total",
+            "Answered requests.",
+            ["method", "route", "status"],
+            registry=self.registry,
+        )
+        self._request_seconds = Histogram(
+            "sublet_api_request_seconds",
+            "Seconds from a request's arrival to its answer.",
+            ["method", "route"],
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+        self.in_flight = Gauge(
+            "sublet_api_requests_in_flight", "Requests that are being answered.", registry=self.registry
+        )
+        self._failures = Counter(
+            "sublet_api_failures_total",
+            "Requests that ended in an error of ours, by its class.",
+            ["error"],
+            registry=self.registry,
+        )
+        self._decisions = Counter(
+            "sublet_decisions_total",
+            "Decisions on requests for leases; the reason of a refusal is its problem type.",
+            ["outcome", "reason"],
+            registry=self.registry,
+        )
+        self._token_checks = Counter(
+            "sublet_api_token_checks_total", "Checks of hub tokens.", ["result"], registry=self.registry
+        )
+        self._database_seconds = Histogram(
+            "sublet_api_database_seconds",
+            "Seconds of an operation on the database, waiting for its turn included.",
+            ["operation"],
+            buckets=BUCKETS,
+            registry=self.registry,
+        )
+
+    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+        self._requests.labels(method, route, str(status)).inc()
+        self._request_seconds.labels(method, route).observe(seconds)
+
+    def failed(self, error: BaseException) -> None:
+        self._failures.labels(type(error).__name__).inc()
+
+    def decided(self, reason: str | None) -> None:
+        """A lease was granted (None) or refused for a reason."""
+        self._decisions.labels("granted" if reason is None else "refused", reason or "none").inc()
+
+    def token_checked(self, result: TokenCheck) -> None:
+        self._token_checks.labels(result).inc()
+
+    def database_used(self, operation: str, seconds: float) -> None:
+        self._database_seconds.labels(operation).observe(seconds)
+
+    def text(self) -> bytes:
+        return generate_latest(self.registry)

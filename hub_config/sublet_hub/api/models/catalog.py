@@ -1,0 +1,71 @@
+"""Flavors on offer and pools as JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from sublet_hub.api.models.fields import Answer, Moment, TierName
+from sublet_hub.api.models.problem import BoundLimit
+
+
+class RefusalModel(Answer):
+    """Why a choice can't be had now."""
+
+    type: str
+    title: str
+    detail: str
+    retry_at: Moment | None
+    limit: BoundLimit | None
+    subject: str | None
+
+
+class ChoiceModel(Answer):
+    """A flavor on one account in one tier."""
+
+    account: str
+    tier: TierName
+    available: bool
+    lasts_seconds: Annotated[
+        int | None, Field(description="How long the account's quota lasts on it; null: no quota bounds it.")
+    ]
+    held_seconds: int
+    problem: RefusalModel | None
+
+
+class TierPrice(Answer):
+    tier: TierName
+    price_microunits_per_gpu_hour: int
+    price_microunits_per_hour: int
+
+
+class OfferModel(Answer):
+    """A flavor, what it costs, how many are free, and on which accounts it can be had."""
+
+    flavor: str
+    title: str
+    gpu_model: str
+    gpus_milli: int
+    gpus: int
+    cpus: int
+    memory_bytes: int
+    gpu_memory_bytes: int
+    pool: str
+    simulated: bool
+    currency: str
+    free: Annotated[int | None, Field(description="How many more leases fit now; null for a flavor without a GPU.")]
+    tiers: list[TierPrice]
+    choices: list[ChoiceModel]
+
+
+class PoolModel(Answer):
+    """A pool's use."""
+
+    name: str
+    gpu_model: str
+    capacity_gpus_milli: int
+    leased_gpus_milli: int
+    free_gpus_milli: int
+    simulated: bool
+    leases: int

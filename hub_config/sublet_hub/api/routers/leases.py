@@ -1,0 +1,165 @@
+"""Leases: who holds what, asking for one, and stopping one."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query
+from pydantic import AwareDatetime, BeforeValidator, TypeAdapter
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sublet_hub.api import present, reads
+from sublet_hub.api.asking import Api, ApiParts, Asker
+from sublet_hub.api.auth import Principal
+from sublet_hub.api.models.fields import LONGEST_NAME, PRINTABLE, AccountName, StateName
+from sublet_hub.api.models.leases import GrantedLease, LeaseDetail, LeaseModel, LeaseRequestModel, StopRequest
+from sublet_hub.api.routing import WRITES, PageSize, StrictRoute, answer, answer_page, page_of_list, problems
+from sublet_hub.api.writing import Writing, Written
+from sublet_hub.domain.accounts import parse_account
+from sublet_hub.domain.admission import LeaseRequest
+from sublet_hub.domain.errors import NotAllowed, PublicError
+from sublet_hub.domain.flavors import Tier
+from sublet_hub.domain.lease import EndReason, Lease, LeaseState
+from sublet_hub.storage import leasing
+from sublet_hub.storage.books import Books
+from sublet_hub.storage.store import LeaseFilter
+
+LEASES = TypeAdapter(list[LeaseModel])
+
+router = APIRouter(prefix="/services/sublet/api/leases", route_class=StrictRoute, tags=["leases"])
+
+
+def _dated(value: object) -> object:
+    """RFC 3339 only: a bare number would be taken for seconds since the epoch."""
+    if isinstance(value, str) and "T" not in value.upper():
+        raise ValueError("it should be a moment such as 2026-01-31T12:00:00Z")
+    return value
+
+
+Since = Annotated[AwareDatetime, BeforeValidator(_dated)]
+UserName = Annotated[str, Query(min_length=1, max_length=LONGEST_NAME, pattern=PRINTABLE)]
+LeaseId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
+
+
+async def lease_filter(
+    who: Asker,
+    user: UserName | None = None,
+    account: Annotated[AccountName | None, Query()] = None,
+    state: Annotated[list[StateName] | None, Query(description="May stand there more than once.")] = None,
+    since: Annotated[Since | None, Query(description="Only leases that had not ended by then.")] = None,
+) -> LeaseFilter:
+    """Which leases to list, narrowed to those that the asker may see."""
+    if not (who.reads_all or who.spawns):
+        if who.kind != "user" or user not in {None, who.name}:
+            who.must_read_all()
+        user = who.name
+    return LeaseFilter(
+        user=user,
+        account=None if account is None else parse_account(account),
+        states=frozenset(map(LeaseState, state)) if state else None,
+        since_ms=None if since is None else int(since.timestamp() * 1000),
+    )
+
+
+@router.get(
+    "", operation_id="list_leases", response_model=list[LeaseModel], responses={**problems(), **page_of_list()}
+)
+async def list_leases(
+    request: Request,
+    api: ApiParts,
+    wanted: Annotated[LeaseFilter, Depends(lease_filter)],
+    after: Annotated[str | None, Query(max_length=64, description="Id of the last item before.")] = None,
+    limit: PageSize = 50,
+) -> Response:
+    """Leases, newest first: one's own; with `custom:quotas:read` all."""
+    found = await api.database.run(reads.list_leases, wanted, after, limit + 1)
+    now_ms = api.now_ms
+    return answer_page(
+        request,
+        LEASES,
+        found,
+        limit,
+        cursor=lambda lease: lease.id,
+        present=lambda lease: present.lease(lease, now_ms),
+    )
+
+
+@router.post(
+    "",
+    operation_id="request_lease",
+    status_code=201,
+    response_model=GrantedLease,
+    responses=problems(404, *WRITES),
+)
+async def request_lease(body: LeaseRequestModel, writing: Writing) -> Response:
+    """Ask for a lease on a user's behalf; for spawners. An open lease of the same server is ended first."""
+    who, metrics = writing.who, writing.api.metrics
+    who.must_spawn()
+    wanted = LeaseRequest(
+        user=body.user,
+        account=parse_account(body.account),
+        flavor=body.flavor,
+        tier=Tier(body.tier),
+        kind=body.kind,
+        server_name=body.server_name,
+        groups=body.groups,
+    )
+
+    def grant_lease(books: Books) -> Written:
+        granted = leasing.grant(books, wanted, actor=who.actor)
+        return Written.of(present.granted_lease(granted, books.clock.now_ms()), 201)
+
+    try:
+        response = await writing.write(
+            grant_lease, around=lambda books: leasing.refusals_audited(books, wanted, actor=who.actor)
+        )
+    except PublicError as refused:
+        metrics.decided(refused.type_name)
+        raise
+    metrics.decided(None)
+    return response
+
+
+@router.get("/{id}", operation_id="read_lease", response_model=LeaseDetail, responses=problems(404))
+async def read_lease(id: LeaseId, who: Asker, api: ApiParts) -> Response:  # noqa: A002 — the path's name
+    """One lease; its owner and spawners see its devices too."""
+    lease = await _visible(id, who, api)
+    devices = who.is_user(lease.user) or who.spawns
+    return answer(present.lease_detail(lease, api.now_ms, devices=devices))
+
+
+@router.post("/{id}/stop", operation_id="stop_lease", response_model=LeaseModel, responses=problems(404, *WRITES))
+async def stop_lease(id: LeaseId, writing: Writing, body: StopRequest | None = None) -> Response:  # noqa: A002
+    """Stop a lease: its owner at once, a quota admin with notice unless `immediately`, a spawner for a `reason`."""
+    who, body = writing.who, body or StopRequest()
+    lease = await _visible(id, who, writing.api)
+    reason = _stop_reason(lease, who, body)
+    with_notice = reason is EndReason.ADMIN and not body.immediately
+
+    def order_end(books: Books) -> Written:
+        now_ms = books.clock.now_ms()
+        at_ms = None if with_notice else now_ms
+        stopped = leasing.order_end(books, id, at_ms=at_ms, reason=reason, actor=who.actor, why=body.why)
+        return Written.of(present.lease(stopped, now_ms))
+
+    return await writing.write(order_end)
+
+
+async def _visible(lease_id: str, who: Principal, api: Api) -> Lease:
+    """The lease; to those whom it doesn't concern there is none."""
+    lease = await api.database.look_up(reads.find_lease, lease_id)
+    if not (who.is_user(lease.user) or who.reads_all or who.spawns):
+        raise reads.no_such_lease(lease_id)
+    return lease
+
+
+def _stop_reason(lease: Lease, who: Principal, body: StopRequest) -> EndReason:
+    if who.spawns:
+        return EndReason(body.reason or "user")
+    if body.reason is not None:
+        raise NotAllowed("Only spawners give a reason.", field="reason")
+    if who.is_user(lease.user):
+        return EndReason.USER
+    who.must_write_quotas()
+    return EndReason.ADMIN
