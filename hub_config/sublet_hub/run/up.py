@@ -39,7 +39,8 @@ def up(settings: Settings, make_parts: MakeParts = parts_of) -> int:
     0 after a clean stop, 1 where it could not start, 2 where it is running already.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s  %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for chatty in ("httpx", "alembic"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     os.umask(0o077)
     for name in unknown_environment(os.environ):
         log.warning("%s is no setting of Sublet; is it misspelt?", name)
