@@ -66,7 +66,8 @@ async def asker(request: Request) -> Principal:
     token = api.sessions.token(request.cookies)
     if token is None:
         raise NotSignedIn("Show a hub token, as `Authorization: Bearer TOKEN`, or sign in.")
-    if request.method not in READS and not api.sessions.is_csrf_token(request.headers.get(CSRF_HEADER, ""), token):
+    is_opened = request.method in READS and _is_navigation(request)
+    if not is_opened and not api.sessions.is_csrf_token(request.headers.get(CSRF_HEADER, ""), token):
         raise NotAllowed(f"The header {CSRF_HEADER} is missing or not that of this session. Load the page again.")
     return await api.authenticator.principal(token, _hub_session(request))
 
@@ -77,11 +78,22 @@ async def page_session(request: Request) -> PageSession:
     token = api.sessions.token(request.cookies)
     if token is None:
         raise SignInNeeded
+    if not _is_navigation(request):
+        raise NotAllowed("Pages are opened, not fetched by scripts.")
     try:
         principal = await api.authenticator.principal(token, _hub_session(request))
     except NotSignedIn:
         raise SignInNeeded from None
     return PageSession(principal, api.sessions.csrf_token(token))
+
+
+def _is_navigation(request: Request) -> bool:
+    """Whether the browser opens it as a page (Fetch Metadata); true for what doesn't say, such as old browsers.
+
+    Users' servers share this origin, so a script in one of them could fetch a page of ours with the cookies of
+    whoever looks at it, and read the CSRF token in it. JupyterHub's own services guard themselves in the same way.
+    """
+    return request.headers.get("sec-fetch-mode", "navigate") == "navigate"
 
 
 def _hub_session(request: Request) -> str:
