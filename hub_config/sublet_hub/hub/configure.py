@@ -12,6 +12,7 @@ from typing import Any
 from traitlets.config import Config
 
 from sublet_hub.credentials import Credentials, Secrets, read_credentials, read_secrets
+from sublet_hub.hub import pages
 from sublet_hub.settings import Settings
 
 API_PREFIX = "/services/sublet/"
@@ -29,6 +30,9 @@ QUOTAS_WRITE = "custom:quotas:write"
 LEASES_WRITE = "custom:leases:write"
 ACCESS_API = f"access:services!service={API_SERVICE}"
 
+CHECKOUT_READABLE = (Path(__file__).parents[3] / "extensions",)
+"""What the notebook environment imports from beside the hub's own code when both are run from a checkout."""
+
 CUSTOM_SCOPES = {
     QUOTAS_READ: {"description": "Read the quotas, usage and leases of all users and groups."},
     QUOTAS_WRITE: {
@@ -37,8 +41,6 @@ CUSTOM_SCOPES = {
     },
     LEASES_WRITE: {"description": "Ask for leases and report on them on behalf of users. For spawners."},
 }
-
-HERE = Path(__file__).parent
 
 
 def configure(c: Config, settings: Settings) -> None:
@@ -145,6 +147,11 @@ def _spawner(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.LocalLeaseSpawner.sublet_api_url = settings.api_url
     c.LocalLeaseSpawner.sublet_api_token = secrets.spawner_token
     c.LocalLeaseSpawner.sublet_contact = settings.contact
+    c.LocalLeaseSpawner.sublet_usage_url = API_PREFIX
+    c.LocalLeaseSpawner.sublet_data = str(settings.data)
+    c.LocalLeaseSpawner.sublet_notebook_python = str(settings.notebook_python)
+    c.LocalLeaseSpawner.sublet_readable = [str(path) for path in CHECKOUT_READABLE if path.is_dir()]
+    c.LocalLeaseSpawner.sublet_term_grace = settings.term_grace_seconds
     c.Spawner.default_url = "/lab"
     c.Spawner.http_timeout = settings.spawn_timeout_seconds
     c.Spawner.start_timeout = settings.spawn_timeout_seconds
@@ -164,8 +171,10 @@ def _spawner(c: Config, settings: Settings, secrets: Secrets) -> None:
 
 
 def _pages(c: Config) -> None:
-    c.JupyterHub.template_paths = [str(HERE / "templates")]
+    c.JupyterHub.template_paths = [str(pages.TEMPLATES)]
     c.JupyterHub.template_vars = {"sublet_url": API_PREFIX}
+    c.JupyterHub.logo_file = str(pages.LOGO)
+    c.JupyterHub.tornado_settings = pages.tornado_settings()
 
 
 def _bind_host(host: str) -> str:

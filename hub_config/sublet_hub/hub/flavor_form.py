@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 from sublet_hub.hub import wording
 from sublet_hub.hub.choice import Choice, ChoiceError, Wish, accounts_of, choose, is_available
+from sublet_hub.hub.lease_view import EndedView, show_ended
 from sublet_hub.hub.markup import render
 from sublet_hub.hub.messages import Lease, Offer, Price, Prospect
-from sublet_hub.hub.refusal import Explanation, explain, explain_end
+from sublet_hub.hub.refusal import Explanation, explain
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +66,6 @@ class FlavorView:
 
 
 @dataclass(frozen=True, slots=True)
-class EndedView:
-    """The user's last server, if policy ended it."""
-
-    flavor: str
-    at: datetime
-    why: Explanation
-
-
-@dataclass(frozen=True, slots=True)
 class FormView:
     """All that the form shows. `no_quota`: no account that may pay has a quota."""
 
@@ -109,7 +100,7 @@ def build_form(
     return FormView(
         accounts=tuple(AccountView(name, labels[name], name == paying) for name in accounts),
         flavors=tuple(_flavor(offer, chosen, labels, user) for offer in offers),
-        ended=_ended(last),
+        ended=show_ended(last),
         no_quota=bool(problems) and all(each is not None and each.name == "no-quota" for each in problems),
         contact=contact,
         usage_url=usage_url,
@@ -118,12 +109,6 @@ def build_form(
 
 def render_form(view: FormView) -> str:
     return render("sublet/flavors.html", form=view)
-
-
-def render_ended(lease: Lease | None, contact: str, usage_url: str) -> str:
-    """Only the part that says why the last server ended; empty where there is nothing to say."""
-    ended = _ended(lease)
-    return "" if ended is None else render("sublet/ended.html", ended=ended, contact=contact, usage_url=usage_url)
 
 
 def render_away(retry_url: str) -> str:
@@ -186,8 +171,3 @@ def _prospect(prospect: Prospect, label: str, user: str, currency: str) -> Prosp
         held=wording.duration(prospect.held_seconds),
         why=None if prospect.available or problem is None else explain(problem, user, currency),
     )
-
-
-def _ended(lease: Lease | None) -> EndedView | None:
-    why = None if lease is None else explain_end(lease)
-    return None if lease is None or why is None else EndedView(lease.flavor, lease.over_at, why)

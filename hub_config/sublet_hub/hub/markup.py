@@ -28,7 +28,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"time": time_element, "duration": wording.duration}
+    environment.filters |= {"time": time_element, "lower_first": wording.lower_first}
     return environment
 
 

@@ -125,3 +125,8 @@ def _period(window: str) -> str:
     """`P30D` as `30 days`; other durations as they are written."""
     count = window.removeprefix("P").removesuffix("D")
     return f"{count} days" if window == f"P{count}D" and count.isdigit() else window
+
+
+def lower_first(text: str) -> str:
+    """A phrase as it stands within a sentence; group and user names stay as they are."""
+    return text[:1].lower() + text[1:]
