@@ -229,9 +229,10 @@ class RecordWriter:
             stamp = (status.st_ino, status.st_mtime_ns)
             if stamp == self._seen:
                 return None
-            self._seen = stamp
             fd = os.open(DEADLINE, os.O_RDONLY | os.O_CLOEXEC, dir_fd=self._folder)
         except FileNotFoundError:
             return None
         with os.fdopen(fd, encoding="utf-8", errors="replace") as file:
-            return parse_deadline(file.read())
+            text = file.read()
+        self._seen = stamp  # only now: what could not be read is tried again
+        return parse_deadline(text)

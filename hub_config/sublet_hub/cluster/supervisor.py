@@ -70,7 +70,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _refuse(text: str) -> int:
-    sys.stderr.write(f"sublet: the server is not started: {text}\n")
+    try:
+        os.write(2, f"sublet: the server is not started: {text}\n".encode())
+    except OSError:  # nobody listens, or no room; the exit code says it too
+        return EXIT_REFUSED
     return EXIT_REFUSED
 
 
@@ -79,6 +82,7 @@ class _Supervisor:
         self._options = options
         self._pen = pen
         self._log = log
+        self._last_said = ""
         self._course = Course(
             deadline_ms=options.deadline_ms,
             term_grace_ms=round(options.term_grace * 1000),
@@ -193,10 +197,15 @@ class _Supervisor:
         try:
             moved = self._pen.rearmed()
         except (records.RecordError, OSError) as error:
-            self._log.say(f"the deadline file can't be read, and the last one holds: {error}")
+            self._say_once(f"the deadline file can't be read, and the last one holds: {error}")
             return
         if moved is not None:
             self._course.deadline_ms = moved
+
+    def _say_once(self, text: str) -> None:
+        if text != self._last_said:
+            self._log.say(text)
+        self._last_said = text
 
 
 def _has_name(uid: int) -> bool:
