@@ -33,7 +33,9 @@ ENV_PREFIX = "SUBLET_"
 CATALOG_KEYS = frozenset({"pools", "flavors"})
 """Tables of `sublet.toml` that are not settings."""
 
-ENV_OF_OTHERS = frozenset({"SUBLET_API_URL", "SUBLET_LEASE_ID", "SUBLET_REQUIRE_EXTERNAL", "SUBLET_TOKEN"})
+ENV_OF_OTHERS = frozenset(
+    {"SUBLET_API_URL", "SUBLET_LEASE_ID", "SUBLET_REQUIRE_EXTERNAL", "SUBLET_SIMULATED", "SUBLET_TOKEN"}
+)
 """Environment variables with our prefix that are no settings: what a lease, the command line and CI are
 told."""
 

@@ -152,6 +152,8 @@ def _spawner(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.LocalLeaseSpawner.sublet_notebook_python = str(settings.notebook_python)
     c.LocalLeaseSpawner.sublet_readable = [str(path) for path in CHECKOUT_READABLE if path.is_dir()]
     c.LocalLeaseSpawner.sublet_term_grace = settings.term_grace_seconds
+    c.LocalLeaseSpawner.sublet_stop_grace = settings.stop_grace_seconds
+    c.LocalLeaseSpawner.sublet_sandbox = settings.sandbox
     c.Spawner.default_url = "/lab"
     c.Spawner.http_timeout = settings.spawn_timeout_seconds
     c.Spawner.start_timeout = settings.spawn_timeout_seconds
