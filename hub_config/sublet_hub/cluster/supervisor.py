@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Run one server to its end."""
     options = parser().parse_args(argv)
+    os.umask(0o022)  # the platform's own would close the folders that are made for the server's view to the server
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
     if os.getsid(0) != os.getpid() and os.getpgid(0) != os.getpid():
