@@ -45,6 +45,7 @@ def test_a_saved_notice_replaces_the_row(store: Store) -> None:
 
 
 def test_a_notice_is_added_once(store: Store) -> None:
-    with pytest.raises(Conflict), store.transaction(write=True) as tx:
+    with store.transaction(write=True) as tx:
         tx.add_notice(notice("a"))
+    with pytest.raises(Conflict), store.transaction(write=True) as tx:
         tx.add_notice(notice("a"))

@@ -6,7 +6,6 @@ is forgetting the copy, and a reading transaction sees one moment without a lock
 
 from __future__ import annotations
 
-import threading
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from dataclasses import dataclass, field
 from sublet_hub.domain.accounts import Subject
 from sublet_hub.domain.amounts import ZERO, Amount
 from sublet_hub.domain.audit import GENESIS, AuditRecord
-from sublet_hub.domain.errors import Conflict, Unavailable
+from sublet_hub.domain.errors import Conflict
 from sublet_hub.domain.lease import Lease
 from sublet_hub.domain.ledger import BucketUse, Entry
 from sublet_hub.domain.notices import Notice
@@ -29,8 +28,7 @@ from sublet_hub.storage.store import (
     SavedAnswer,
     Transaction,
 )
-
-WRITER_TIMEOUT_SECONDS = 30
+from sublet_hub.storage.turns import Turns
 
 _Totals = tuple[tuple[int, Amount], ...]
 """Running totals of one account and flavor, by bucket in order."""
@@ -73,26 +71,17 @@ class MemoryStore:
 
     def __init__(self) -> None:
         self._tables = _Tables()
-        self._writer = threading.Lock()
-        self._writing_thread: int | None = None
+        self._turns = Turns(alone=True)
 
     @contextmanager
     def transaction(self, *, write: bool) -> Iterator[Transaction]:
         if not write:
             yield _MemoryTransaction(self._tables, writes=False)
             return
-        if self._writing_thread == threading.get_ident():
-            raise RuntimeError("this thread is in a writing transaction already")
-        if not self._writer.acquire(timeout=WRITER_TIMEOUT_SECONDS):
-            raise Unavailable("The database is busy; try again in a moment.")
-        try:
-            self._writing_thread = threading.get_ident()
+        with self._turns.take():
             copy = self._tables.copy()
             yield _MemoryTransaction(copy, writes=True)
             self._tables = copy
-        finally:
-            self._writing_thread = None
-            self._writer.release()
 
     def close(self) -> None:
         """Nothing is held open."""

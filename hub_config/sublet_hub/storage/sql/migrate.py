@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,9 @@ from sublet_hub.domain.errors import Unavailable
 from sublet_hub.storage.sql.engine import POSTGRES_CONNECT_SECONDS, SQLITE_BUSY_SECONDS, database_of, parse_url
 
 MIGRATIONS = Path(__file__).with_name("migrations")
+_one_at_a_time = threading.Lock()
+"""Alembic keeps the migration that it runs in globals of its modules."""
+
 _MIGRATION_LOCK = 7_236_155_090
 """Any number that others who use the same database don't lock on."""
 
@@ -37,6 +41,8 @@ def downgrade(url: str, revision: str = "base") -> None:
 
 def check_version(engine: sa.Engine) -> None:
     """Unavailable if the tables aren't those of this version."""
+    if engine.dialect.name == "sqlite" and not Path(engine.url.database or "").is_file():
+        raise Unavailable(f"There is no database {engine.url.database}: start the platform with `sublet up`.")
     expected = set(ScriptDirectory.from_config(_config()).get_heads())
     with engine.connect() as connection:
         found = set(MigrationContext.configure(connection).get_current_heads())
@@ -65,7 +71,7 @@ def _alone(url: str) -> Iterator[sa.Connection]:
             engine = sa.create_engine(
                 parsed, poolclass=NullPool, connect_args={"connect_timeout": POSTGRES_CONNECT_SECONDS}
             )
-        with engine.begin() as connection:
+        with _one_at_a_time, engine.begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             yield connection

@@ -12,9 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import sqlite3
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import cast
 
 import sqlalchemy as sa
@@ -26,7 +25,7 @@ from sublet_hub.domain.errors import Conflict, Unavailable
 from sublet_hub.storage.sql.answers import Answers
 from sublet_hub.storage.sql.audit import Audit
 from sublet_hub.storage.sql.balances import Balances
-from sublet_hub.storage.sql.engine import SQLITE_BUSY_SECONDS, database_of, open_engine, parse_url
+from sublet_hub.storage.sql.engine import database_of, open_engine, parse_url
 from sublet_hub.storage.sql.leases import Leases
 from sublet_hub.storage.sql.ledger import Ledger
 from sublet_hub.storage.sql.migrate import check_version
@@ -34,6 +33,7 @@ from sublet_hub.storage.sql.notices import Notices
 from sublet_hub.storage.sql.quotas import Quotas
 from sublet_hub.storage.sql.session import Driver
 from sublet_hub.storage.store import ALREADY_THERE, Transaction
+from sublet_hub.storage.turns import Turns
 
 _AUDIT_LOCK = 2**63 - 1
 """The audit chain's lock sorts after all others, since it may be taken by a second call."""
@@ -71,9 +71,7 @@ class SqlStore:
         self._engine = engine
         self._database = database_of(engine.url)
         self._unavailable, self._conflicts = _errors(self._database)
-        self._sqlite_writer = threading.Lock()
-        """Writers of one process queue here, where they are woken at once; SQLite's own waiting is by sleeping."""
-        self._writing_thread: int | None = None
+        self._turns = Turns(alone=self._database == "sqlite")
 
     @classmethod
     def open(cls, url: str) -> SqlStore:
@@ -88,7 +86,7 @@ class SqlStore:
 
     @contextmanager
     def transaction(self, *, write: bool) -> Iterator[Transaction]:
-        with self._alone_if(write), self._connection() as connection:
+        with self._turns.take() if write else nullcontext(), self._connection() as connection:
             driver = cast(Driver, connection.driver_connection)
             try:
                 driver.execute(_BEGIN[self._database, write])
@@ -101,22 +99,6 @@ class SqlStore:
                 if isinstance(error, self._unavailable):
                     raise Unavailable("The database does not answer; try again in a moment.") from error
                 raise
-
-    @contextmanager
-    def _alone_if(self, write: bool) -> Iterator[None]:
-        if not write or self._database != "sqlite":
-            yield
-            return
-        if self._writing_thread == threading.get_ident():
-            raise RuntimeError("this thread is in a writing transaction already")
-        if not self._sqlite_writer.acquire(timeout=SQLITE_BUSY_SECONDS):
-            raise Unavailable("The database is busy; try again in a moment.")
-        try:
-            self._writing_thread = threading.get_ident()
-            yield
-        finally:
-            self._writing_thread = None
-            self._sqlite_writer.release()
 
     @contextmanager
     def _connection(self) -> Iterator[PoolProxiedConnection]:
