@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter as Counts
 from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from typing import Literal
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -79,9 +80,15 @@ class Metrics:
             registry=self.registry,
         )
 
+        # Looking up a labelled metric takes longer than counting; there are few combinations, so they are kept.
+        self._requests_of = cache(lambda method, route, status: self._requests.labels(method, route, str(status)))
+        self._seconds_of = cache(self._request_seconds.labels)
+        self._checks_of = cache(self._token_checks.labels)
+        self._operations_of = cache(self._database_seconds.labels)
+
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(method, route, str(status)).inc()
-        self._request_seconds.labels(method, route).observe(seconds)
+        self._requests_of(method, route, status).inc()
+        self._seconds_of(method, route).observe(seconds)
 
     def failed(self, error: BaseException) -> None:
         self._failures.labels(type(error).__name__).inc()
@@ -91,10 +98,10 @@ class Metrics:
         self._decisions.labels("granted" if reason is None else "refused", reason or "none").inc()
 
     def token_checked(self, result: TokenCheck) -> None:
-        self._token_checks.labels(result).inc()
+        self._checks_of(result).inc()
 
     def database_used(self, operation: str, seconds: float) -> None:
-        self._database_seconds.labels(operation).observe(seconds)
+        self._operations_of(operation).observe(seconds)
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

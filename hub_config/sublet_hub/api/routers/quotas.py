@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sublet_hub.api import present
-from sublet_hub.api.asking import Api, ApiParts, Asker
+from sublet_hub.api.asking import Api, ApiParts, Asker, api_of, asker
 from sublet_hub.api.auth import Principal
 from sublet_hub.api.models.fields import LONGEST_NAME, PRINTABLE
 from sublet_hub.api.models.quotas import LimitRequest, QuotaChangeModel, QuotaModel, QuotaPatch, QuotaPut
@@ -156,8 +156,9 @@ def quota_router(prefix: str, *, in_schema: bool) -> APIRouter:
 def _add(router: APIRouter, path: str, kind: str, subject_of: SubjectOf) -> None:
     """The four methods of one kind of subject."""
 
-    async def read(who: Asker, api: ApiParts, subject: Subject = Depends(subject_of)) -> Response:
-        return await _read(subject, who, api)
+    async def read(request: Request, subject: Subject = Depends(subject_of)) -> Response:
+        # The one read that programs poll: two dependencies less are a tenth of its time.
+        return await _read(subject, await asker(request), api_of(request))
 
     async def put(body: QuotaPut, writing: Writing, subject: Subject = Depends(subject_of)) -> Response:
         return await _put(subject, body, writing)
