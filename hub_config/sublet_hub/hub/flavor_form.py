@@ -37,7 +37,6 @@ class TierView:
     value: str
     tier: str
     label: str
-    help: str
     price: str
     checked: bool
     prospects: tuple[ProspectView, ...]
@@ -59,6 +58,8 @@ class FlavorView:
     free: str
     some_free: bool
     tiers: tuple[TierView, ...]
+    shared: tuple[ProspectView, ...]
+    """The lines of all tiers where they are the same, to be shown once; else empty."""
 
     @property
     def available(self) -> bool:
@@ -73,6 +74,7 @@ class FormView:
     flavors: tuple[FlavorView, ...]
     ended: EndedView | None
     no_quota: bool
+    tier_help: tuple[str, ...]
     contact: str
     usage_url: str
 
@@ -96,12 +98,14 @@ def build_form(
     chosen = preselected(offers, accounts, before)
     paying = chosen.account if chosen else accounts[0]
     labels = {name: wording.account(name, user) for name in accounts}
+    tiers = {price.tier for offer in offers for price in offer.tiers}
     problems = [prospect.problem for offer in offers for prospect in offer.choices]
     return FormView(
         accounts=tuple(AccountView(name, labels[name], name == paying) for name in accounts),
         flavors=tuple(_flavor(offer, chosen, labels, user) for offer in offers),
         ended=show_ended(last),
         no_quota=bool(problems) and all(each is not None and each.name == "no-quota" for each in problems),
+        tier_help=tuple(wording.TIER_HELP[tier] for tier in wording.TIER_HELP if len(tiers) > 1 and tier in tiers),
         contact=contact,
         usage_url=usage_url,
     )
@@ -129,17 +133,20 @@ def preselected(offers: Sequence[Offer], accounts: Sequence[str], before: Wish) 
 
 
 def _flavor(offer: Offer, chosen: Choice | None, labels: Mapping[str, str], user: str) -> FlavorView:
+    tiers = tuple(_tier(offer, price, chosen, labels, user) for price in offer.tiers)
+    same = all(tier.prospects == tiers[0].prospects for tier in tiers)
     return FlavorView(
         name=offer.flavor,
         title=offer.title,
         simulated=offer.simulated,
         hardware=offer.gpu_model if offer.gpus else "",
         gpus=wording.gpus(offer.gpus, offer.gpus_milli, offer.gpu_memory_bytes),
-        cpus=f"{offer.cpus} CPU{'' if offer.cpus == 1 else 's'}",
-        memory=f"{wording.memory(offer.memory_bytes)} memory",
+        cpus=str(offer.cpus),
+        memory=wording.memory(offer.memory_bytes),
         free="" if offer.free is None else f"{offer.free} free now" if offer.free else "None free now",
         some_free=offer.free != 0,
-        tiers=tuple(_tier(offer, price, chosen, labels, user) for price in offer.tiers),
+        tiers=tiers,
+        shared=tiers[0].prospects if same and tiers else (),
     )
 
 
@@ -149,7 +156,6 @@ def _tier(offer: Offer, price: Price, chosen: Choice | None, labels: Mapping[str
         value=f"{offer.flavor}/{price.tier}",
         tier=price.tier,
         label=wording.TIERS.get(price.tier, price.tier),
-        help=wording.TIER_HELP.get(price.tier, ""),
         price=wording.price_per_hour(price.price_microunits_per_hour, offer.currency),
         checked=chosen is not None and (chosen.offer.flavor, chosen.price.tier) == (offer.flavor, price.tier),
         prospects=tuple(

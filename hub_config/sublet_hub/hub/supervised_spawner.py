@@ -37,6 +37,7 @@ class SupervisedSpawner(LocalProcessSpawner):
     """
 
     proc: Popen[bytes] | None
+    port: int
 
     sublet_data = Unicode(help="The platform's data folder. Required; hidden from users' servers.").tag(config=True)
 

@@ -6,13 +6,16 @@ from datetime import UTC, datetime
 
 from sublet_hub.hub.messages import ACCOUNT_OF_GROUP, Limit
 
+ROUNDED_MILLI = 10
+"""A seventh of a GPU is told as 142 or 143 milli-GPU: so near is near enough, in sevenths."""
+
 MICROS = 1_000_000
 GIB = 2**30
 
 TIERS = {"guaranteed": "Guaranteed", "surplus": "Surplus"}
 TIER_HELP = {
-    "guaranteed": "Ends only by its own limits.",
-    "surplus": "Costs less; the owner may take the GPU back, with notice.",
+    "guaranteed": "Guaranteed: nobody takes it from you; it ends only by its own limits.",
+    "surplus": "Surplus: costs less, and its owner may take the GPU back, with notice.",
 }
 
 WINDOWS = {"day": "per day", "week": "per week", "month": "per month", "total": "in total"}
@@ -58,18 +61,17 @@ def duration(seconds: int) -> str:
 
 
 def gpus(devices: int, gpus_milli: int, memory_bytes: int) -> str:
-    """What a flavor has of GPUs: `2 GPUs, 80 GB each`, `1 slice of a GPU (1/7), 10 GB`, `No GPU`."""
+    """What a flavor has of GPUs: `4 × 80 GiB`, `1/7 GPU, 10 GiB`; empty where it has none."""
     if devices == 0 or gpus_milli == 0:
-        return "No GPU"
-    if gpus_milli < devices * 1000:
-        sevenths = round(gpus_milli * 7 / 1000 / devices)
-        share = f"{sevenths}/7" if abs(sevenths * 1000 - gpus_milli * 7 / devices) < 10 else f"{gpus_milli / 1000:g}"
-        what = f"{devices} slice{'s' if devices > 1 else ''} of a GPU ({share})"
-    else:
-        what = f"{devices} GPU{'s' if devices > 1 else ''}"
-    if not memory_bytes:
-        return what
-    return f"{what}, {memory(memory_bytes)}{' each' if devices > 1 else ''}"
+        return ""
+    size = memory(memory_bytes) if memory_bytes else ""
+    if gpus_milli >= devices * 1000:
+        return f"{devices} × {size}" if size else str(devices)
+    sevenths = round(gpus_milli * 7 / 1000 / devices)
+    is_sevenths = abs(sevenths * 1000 - gpus_milli * 7 / devices) < ROUNDED_MILLI
+    share = f"{sevenths}/7" if is_sevenths else f"{gpus_milli / devices / 1000:g}"
+    times = f"{devices} × " if devices > 1 else ""
+    return f"{times}{share} GPU{', ' + size if size else ''}"
 
 
 def memory(size_bytes: int) -> str:

@@ -5,7 +5,8 @@
 
   const chosenAccount = () => form.elements.account.value; // a hidden field or a group of radio buttons
   const prospectOf = (radio, account) =>
-    [...radio.closest("[data-tier]").querySelectorAll("[data-account]")].find((line) => line.dataset.account === account);
+    [...(radio.closest(".tier").querySelector(".tier-lines") ?? radio.closest(".flavor")).querySelectorAll("[data-account]")]
+      .find((line) => line.dataset.account === account);
   const accountLabel = () => {
     const picked = form.querySelector('input[name="account"]:checked');
     return picked ? picked.closest("label").textContent.trim() : "Your own account";
@@ -36,13 +37,13 @@
     start.disabled = !picked;
     chooser.querySelector("[data-none]").hidden = Boolean(picked);
     chooser.querySelector("[data-summary]").hidden = !picked;
-    chooser.querySelector("[data-start-text]").textContent = picked ? `Start ${picked.dataset.flavor}` : "Start server";
+    chooser.querySelector("[data-start-text]").textContent = picked ? `Start ${picked.dataset.flavorTitle}` : "Start server";
     chooser.querySelector("[data-start-price]").textContent = picked ? picked.dataset.price : "";
     if (!picked) return;
     const prospect = prospectOf(picked, chosenAccount());
     const shown = {
-      flavor: picked.dataset.flavor,
-      tier: picked.dataset.tier,
+      flavor: picked.dataset.flavorTitle,
+      tier: picked.dataset.tierName,
       price: picked.dataset.price,
       account: accountLabel(),
       lasts: prospect.dataset.lasts ? `about ${prospect.dataset.lasts}` : "as long as you like",
