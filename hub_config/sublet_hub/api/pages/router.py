@@ -1,0 +1,89 @@
+"""The pages: a shell rendered here, filled by ES modules from the same JSON API that everybody else uses."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse, Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+import sublet_hub
+from sublet_hub.api.asking import PageAsker, PageSession
+from sublet_hub.api.session import PREFIX
+
+HERE = Path(__file__).parent
+SHARED_STATIC = Path(sublet_hub.__file__).parent / "web" / "static"
+"""Design tokens that the hub's pages use too; plain files, so that api and hub import nothing of each other."""
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+)
+
+router = APIRouter(prefix=PREFIX.rstrip("/"), include_in_schema=False, default_response_class=HTMLResponse)
+
+
+@router.get("/")
+async def usage_page(session: PageAsker) -> Response:
+    """What the person who is signed in holds, has used and has left."""
+    return _page("usage.html", session, 200)
+
+
+@router.get("/admin")
+async def admin_page(session: PageAsker) -> Response:
+    """Live leases, pools, quotas and the audit record. For quota admins; others are told so."""
+    if not session.principal.reads_all:
+        return _page("forbidden.html", session, 403)
+    return _page("admin.html", session, 200)
+
+
+def mount_static(app: Starlette) -> None:
+    """Serve the pages' files. They hold no secret and need no session."""
+    app.mount(f"{PREFIX}static/shared", RevalidatedFiles(directory=SHARED_STATIC), name="shared-static")
+    app.mount(f"{PREFIX}static", RevalidatedFiles(directory=HERE / "static"), name="pages-static")
+
+
+class RevalidatedFiles(StaticFiles):
+    """Static files that a browser asks about every time (mostly hearing 304), so that modules never mix versions."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        return response
+
+
+def _page(template: str, session: PageSession, status: int) -> Response:
+    nonce = secrets.token_urlsafe(16)
+    values: dict[str, Any] = {
+        "nonce": nonce,
+        "prefix": PREFIX,
+        "user": session.principal.name,
+        "csrf_token": session.csrf_token,
+        "reads_all": session.principal.reads_all,
+        "writes_quotas": session.principal.writes_quotas,
+    }
+    html = _TEMPLATES.get_template(template).render(values)
+    return HTMLResponse(
+        html, status, {"Content-Security-Policy": _policy(nonce), "Cross-Origin-Opener-Policy": "same-origin"}
+    )
+
+
+def _policy(nonce: str) -> str:
+    """Content Security Policy (CSP 3). Scripts by nonce, not by 'self': user servers share this origin."""
+    return "; ".join(
+        (
+            "default-src 'none'",
+            f"script-src 'nonce-{nonce}'",
+            "style-src 'self'",
+            "img-src 'self'",
+            "connect-src 'self'",
+            "form-action 'none'",
+            "base-uri 'none'",
+            "frame-ancestors 'none'",
+        )
+    )
