@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -82,14 +83,31 @@ def _alone(url: str) -> Iterator[sa.Connection]:
 def _sqlite_engine(url: sa.URL) -> sa.Engine:
     """Makes the file, readable by its owner only, and puts it in WAL mode, which the file then keeps."""
     assert url.database is not None
-    os.close(os.open(url.database, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+    # A file that is there is not opened: closing it would drop the locks that SQLite has on it in this process
+    # (https://www.sqlite.org/howtocorrupt.html, 2.2).
+    with suppress(FileExistsError):
+        os.close(os.open(url.database, os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     engine = sa.create_engine(
         url, poolclass=NullPool, connect_args={"timeout": SQLITE_BUSY_SECONDS, "isolation_level": None}
     )
     with engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        _use_wal(connection)
     sa.event.listen(engine, "begin", _begin_immediate)
     return engine
+
+
+def _use_wal(connection: sa.Connection) -> None:
+    """Try until it works: where two processes do this at once, SQLite doesn't wait but says `locked` to one."""
+    deadline = time.monotonic() + SQLITE_BUSY_SECONDS
+    while True:
+        try:
+            connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+        except OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
 
 
 def _begin_immediate(connection: sa.Connection) -> None:
