@@ -23,7 +23,7 @@ def put(folder: Path, *lines: object) -> None:
 
 
 def started(**changes: object) -> dict[str, object]:
-    return {"event": "started", **vars(STARTED), "boot_id": processes.boot_id(), **changes}
+    return {"event": "started", **STARTED._asdict(), "boot_id": processes.boot_id(), **changes}
 
 
 def running_as_parent() -> dict[str, object]:
@@ -123,7 +123,7 @@ def test_a_server_that_outlives_its_parent_is_killed_at_sight(tmp_path: Path) ->
 
 def test_an_ended_lease_is_reported_until_it_is_forgotten(tmp_path: Path) -> None:
     cluster = LocalCluster(tmp_path)
-    put(cluster.prepare("a", 42), started(), {"event": "ended", **vars(ENDED)})
+    put(cluster.prepare("a", 42), started(), {"event": "ended", **ENDED._asdict()})
     ended = Observed("a", STARTED.at_ms, ENDED.at_ms, "deadline", 143, 42)
     assert cluster.observe() == cluster.observe() == (ended,)
     cluster.forget("a")

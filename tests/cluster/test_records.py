@@ -51,11 +51,11 @@ def test_a_record_cut_off_anywhere_says_what_its_whole_lines_say(tmp_path: Path)
         "[1]\n",
         '{"event": "ended", "at_ms": 1, "cause": "exited", "exit_code": 0}\n',
         '{"event": "started", "at_ms": "soon"}\n',
-        json.dumps({"event": "started", **vars(STARTED), "at_ms": True}) + "\n",
-        json.dumps({"event": "started", **vars(STARTED)}) + "\n{}\n",
-        json.dumps({"event": "started", **vars(STARTED)}) + "\n\0\0\0\0\n",
-        json.dumps({"event": "started", **vars(STARTED)}) + '\n{"event": "ended", "cause": "boredom"}\n',
-        (json.dumps({"event": "started", **vars(STARTED)}) + "\n") * 2,
+        json.dumps({"event": "started", **STARTED._asdict(), "at_ms": True}) + "\n",
+        json.dumps({"event": "started", **STARTED._asdict()}) + "\n{}\n",
+        json.dumps({"event": "started", **STARTED._asdict()}) + "\n\0\0\0\0\n",
+        json.dumps({"event": "started", **STARTED._asdict()}) + '\n{"event": "ended", "cause": "boredom"}\n',
+        (json.dumps({"event": "started", **STARTED._asdict()}) + "\n") * 2,
     ],
 )
 def test_any_other_damage_is_an_error(text: str) -> None:

@@ -2,9 +2,9 @@
 
 import os
 import pwd
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from sublet_hub.cluster import mounts
 
@@ -28,8 +28,7 @@ class Level(StrEnum):
     """A process group only."""
 
 
-@dataclass(frozen=True)
-class Confinement:
+class Confinement(NamedTuple):
     """How one server is confined."""
 
     scratch: Path
@@ -47,8 +46,7 @@ class Confinement:
     writable: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(NamedTuple):
     """What to run, and where its output goes."""
 
     argv: tuple[str, ...]

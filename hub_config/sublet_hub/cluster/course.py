@@ -3,7 +3,6 @@
 The deadline is wall-clock time; how long a server is given to end is measured by a clock that never steps.
 """
 
-from dataclasses import dataclass
 from typing import Literal
 
 Action = Literal["wait", "terminate", "kill"]
@@ -14,18 +13,21 @@ _LEAST_GRACE_MS = 200
 _AFTER_KILL_MS = 50
 
 
-@dataclass
 class Course:
     """The way of one server to its end."""
 
-    deadline_ms: int
-    term_grace_ms: int
-    """From SIGTERM to SIGKILL at the deadline. Below 1000, since the end is due within a second of it."""
-    stop_grace_ms: int
-    """From SIGTERM to SIGKILL when asked to stop, though never longer than the deadline would have left."""
-    cause: Literal["deadline", "stop"] | None = None
-    _terminated_at: int = 0
-    _killed: bool = False
+    def __init__(self, *, deadline_ms: int, term_grace_ms: int, stop_grace_ms: int) -> None:
+        """Take the time from SIGTERM to SIGKILL at the deadline, and the one when asked to stop.
+
+        The first is best below 1000, since the end is due within a second of the deadline. The second is never
+        given longer than the deadline would have left.
+        """
+        self.deadline_ms = deadline_ms
+        self.cause: Literal["deadline", "stop"] | None = None
+        self._term_grace_ms = term_grace_ms
+        self._stop_grace_ms = stop_grace_ms
+        self._terminated_at = 0
+        self._killed = False
 
     def heed(self, wall_ms: int, steady_ms: int, *, stop_asked: bool) -> Action:
         """Decide what to do now."""
@@ -48,7 +50,7 @@ class Course:
         return max(0, min(TICK_MS, until))
 
     def _until_kill(self, wall_ms: int, steady_ms: int) -> int:
-        grace = self.stop_grace_ms if self.cause == "stop" else self.term_grace_ms
+        grace = self._stop_grace_ms if self.cause == "stop" else self._term_grace_ms
         since_asked = steady_ms - self._terminated_at
-        by_deadline = self.deadline_ms + self.term_grace_ms - wall_ms
+        by_deadline = self.deadline_ms + self._term_grace_ms - wall_ms
         return max(min(grace - since_asked, by_deadline), _LEAST_GRACE_MS - since_asked)

@@ -8,8 +8,8 @@ may be covered, the user's home in it kept, and a folder in that home covered ag
 import os
 import stat
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sublet_hub.cluster import linux
 
@@ -17,8 +17,7 @@ _SHARED_MEMORY = "/dev/shm"  # noqa: S108 - it is covered, not written to
 _PLAIN = linux.MS_NOSUID | linux.MS_NODEV
 
 
-@dataclass(frozen=True)
-class View:
+class View(NamedTuple):
     """What to show. Paths are absolute and without symbolic links (`resolved`)."""
 
     covered: tuple[Path, ...]

@@ -13,11 +13,9 @@ After the machine itself goes down hard, `alive` is as old as the kernel's write
 
 import json
 import os
-import shutil
 import time
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 RECORD = "record.jsonl"
 ALIVE = "alive"
@@ -32,8 +30,7 @@ class RecordError(ValueError):
     """A file of the lease folder holds something else than it should. The message says what."""
 
 
-@dataclass(frozen=True)
-class Started:
+class Started(NamedTuple):
     """The server was started, by this parent, on this run of the kernel."""
 
     at_ms: int
@@ -46,8 +43,7 @@ class Started:
     sandbox: str
 
 
-@dataclass(frozen=True)
-class Ended:
+class Ended(NamedTuple):
     """The last process of the server was gone."""
 
     at_ms: int
@@ -55,8 +51,7 @@ class Ended:
     exit_code: int
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """What a lease's record says so far."""
 
     started: Started | None = None
@@ -199,7 +194,7 @@ class RecordWriter:
 
     def write(self, event: Started | Ended) -> None:
         """Append an event, durable on return."""
-        fields = {"event": type(event).__name__.lower(), **asdict(event)}
+        fields = {"event": type(event).__name__.lower(), **event._asdict()}
         line = (json.dumps(fields) + "\n").encode()
         if os.write(self._record, line) != len(line):
             raise OSError("the record could be written in part only: is the disk full?")
@@ -218,6 +213,8 @@ class RecordWriter:
             return
         except OSError:
             if os.fork() == 0:
+                import shutil  # not at the start: it costs milliseconds there, and is rarely wanted
+
                 os.setsid()
                 shutil.rmtree(SCRATCH, ignore_errors=True, dir_fd=self._folder)
                 os._exit(0)

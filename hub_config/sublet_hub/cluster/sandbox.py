@@ -8,8 +8,7 @@ import errno
 import os
 import signal
 import sys
-from dataclasses import dataclass
-from typing import Literal, NoReturn, Protocol
+from typing import Literal, NamedTuple, NoReturn, Protocol
 
 from sublet_hub.cluster import linux, processes
 from sublet_hub.cluster.confinement import Command, Confinement, Level
@@ -92,23 +91,23 @@ class Adopted:
         return None
 
 
-@dataclass(frozen=True)
-class Waiting:
+class Waiting(NamedTuple):
     """A confined child that has not started the server yet."""
 
     level: Level
     pid: int
-    _go: int
+    starter: int
+    """The pipe it waits on."""
 
     def go(self) -> Processes:
         """Start the server."""
-        os.write(self._go, b"g")
-        os.close(self._go)
+        os.write(self.starter, b"g")
+        os.close(self.starter)
         return Adopted(self.pid) if self.level is Level.NONE else Namespaced(self.pid)
 
     def abandon(self) -> None:
         """End the child instead. No server was started."""
-        os.close(self._go)
+        os.close(self.starter)
         os.waitpid(self.pid, 0)
 
 
@@ -168,7 +167,7 @@ def _release(waiting: Waiting, report: int) -> str:
     try:
         if waiting.level is Level.USER:
             _map_own_ids(waiting.pid)
-        os.write(waiting._go, b"m")  # noqa: SLF001 - one object, made here
+        os.write(waiting.starter, b"m")
         with os.fdopen(report, encoding="utf-8", errors="replace") as answer:
             return answer.read()
     except OSError as error:

@@ -9,7 +9,6 @@ Exit code: the server's own as a shell reports it, or 125 if the server was not 
 
 import argparse
 import os
-import pwd
 import signal
 import sys
 from collections.abc import Sequence
@@ -25,6 +24,8 @@ from sublet_hub.cluster.server_log import ServerLog
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _WATCHED = _STOP | {signal.SIGCHLD}
 _BLOCKED = _WATCHED | {signal.SIGHUP, signal.SIGQUIT}
+_PRIORITY = -10
+_OOM_SCORE_ADJUSTMENT = "-900"
 
 
 class RefusedError(Exception):
@@ -103,6 +104,7 @@ class _Supervisor:
             waiting.abandon()
             raise RefusedError(f"its start can't be recorded: {error}") from error
         server = waiting.go()
+        _be_hard_to_starve()
         linux.forbid_inspection()
         self._let_go_of_terminal()
         exit_code = self._watch(server, started)
@@ -152,11 +154,12 @@ class _Supervisor:
     def _passwd(self, gid: int | None) -> Path | None:
         """Give a user id that the system has no name for its name."""
         options = self._options
-        if options.user is None or options.uid is None or _has_name(options.uid):
+        known = Path("/etc/passwd").read_text(encoding="utf-8")
+        if options.user is None or options.uid is None or f":x:{options.uid}:" in known:
             return None
         shown: Path = options.lease_dir / records.PASSWD
         line = f"{options.user}:x:{options.uid}:{gid}::{options.home or '/'}:/bin/bash\n"
-        shown.write_text(Path("/etc/passwd").read_text(encoding="utf-8") + line, encoding="utf-8")
+        shown.write_text(known + line, encoding="utf-8")
         shown.chmod(0o644)
         return shown
 
@@ -209,12 +212,13 @@ class _Supervisor:
         self._last_said = text
 
 
-def _has_name(uid: int) -> bool:
+def _be_hard_to_starve() -> None:
+    """Come before what users run when the processor or the memory is short, where the system allows it."""
     try:
-        pwd.getpwuid(uid)
-    except KeyError:
-        return False
-    return True
+        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJUSTMENT, encoding="ascii")
+    except OSError:  # without privileges: the system's own fairness must do
+        return
 
 
 def _started(waiting: sandbox.Waiting) -> records.Started:
