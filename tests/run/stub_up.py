@@ -1,7 +1,7 @@
 """`sublet up` with four small stand-ins for the real processes: what the runner does with them is real.
 
 Each stand-in notes its starts and its stop in `<data>/events` and answers on its part's port.
-`STUB_BROKEN=name` lets one of them end at once.
+`STUB_BROKEN=name` lets one of them end at once, `STUB_STUBBORN=name` lets one ignore SIGTERM.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ def stand_in(name: str, port: int, data: Path) -> None:
             self.do_GET()
 
     def stop(_number: int, _frame: object) -> None:
+        if os.environ.get("STUB_STUBBORN") == name:
+            note(data, f"{name} was asked to stop")
+            return
         note(data, f"{name} stopped")
         os._exit(0)
 

@@ -92,7 +92,7 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
         yield Hub(settings, secrets, credentials, (data / "hub.txt").read_text)
 
 
-pytestmark = [pytest.mark.platform]
+pytestmark = [pytest.mark.platform, pytest.mark.timeout(400)]
 
 
 def test_nothing_that_we_set_is_deprecated_or_warned_of(hub: Hub) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.run.conftest import DEADLINE_SECONDS, Runner, wait_for
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(400)
 
 
 def is_alive(pid: int) -> bool:
@@ -97,6 +97,28 @@ def test_when_up_is_killed_its_parts_die_and_the_next_start_works(runner: Runner
     process.wait()
     wait_for(lambda: not any(is_alive(pid) for pid in parts), "the parts to die with it")
     assert stop(runner.start_ready()) == 0
+
+
+def test_a_part_that_does_not_stop_in_time_is_killed(runner: Runner) -> None:
+    process = runner.start_ready(STUB_STUBBORN="hub", SUBLET_STOP_TIMEOUT_SECONDS="1")
+    assert stop(process) == 0
+    assert "hub did not stop in time" in runner.output()
+    assert not is_alive(runner.pid_of("hub"))
+
+
+def test_a_second_ctrl_c_ends_it_at_once_but_one_that_arrives_twice_does_not(runner: Runner) -> None:
+    process = runner.start_ready(STUB_STUBBORN="hub", SUBLET_STOP_TIMEOUT_SECONDS="3600")
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGINT)
+    wait_for(lambda: "hub was asked to stop" in runner.events(), "the stop to begin")
+    assert process.poll() is None
+
+    def ended() -> bool:
+        process.send_signal(signal.SIGINT)
+        return process.poll() is not None
+
+    wait_for(ended, "the end", every_seconds=1.2)
+    assert not is_alive(runner.pid_of("hub"))
 
 
 def test_a_port_in_use_is_named_with_the_setting_that_moves_it(runner: Runner) -> None:

@@ -104,21 +104,9 @@ class Child:
         return answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR
 
     def signal(self, number: signal.Signals) -> None:
+        """Send a signal; nothing where it has ended."""
         if self._process and self._process.poll() is None:
             self._process.send_signal(number)
-
-    def stop(self, timeout_seconds: float) -> bool:
-        """SIGTERM, then SIGKILL after the time is up. False where it had to be killed."""
-        if self._process is None or self._process.poll() is not None:
-            return True
-        self._process.terminate()
-        try:
-            self._process.wait(timeout_seconds)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-            return False
-        return True
 
     def log_tail(self, lines: int = 15) -> str:
         """The last lines of its output, for the terminal when it could not start."""

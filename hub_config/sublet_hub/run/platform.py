@@ -20,6 +20,9 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 START_ATTEMPTS_MAX = 3
 WATCH_SECONDS = 0.2
 TRIM_LOGS_SECONDS = 60.0
+SAME_WISH_SECONDS = 1.0
+KILL_SECONDS = 5.0
+"""How long the kernel may take to end a killed process."""
 
 
 class StartFailed(Exception):
@@ -44,6 +47,7 @@ class Platform:
         self._settings = settings
         self._on_restart = on_restart
         self._stops = 0
+        self._last_stop_at = -SAME_WISH_SECONDS
         self._returning: set[str] = set()
         self._wake, self._waker = socket.socketpair()
 
@@ -90,9 +94,11 @@ class Platform:
         child = self.children.get(name)
         if child is None:
             return
-        patience = self._settings.stop_timeout_seconds if self._stops < 2 else 0.0
-        if not child.stop(patience):
-            log.warning("%s did not stop in %s s and was killed", name, patience)
+        child.signal(signal.SIGTERM)
+        if not self.wait_until(lambda: child.ended() is not None, self._settings.stop_timeout_seconds):
+            log.warning("%s did not stop in time and is killed", name)
+            child.signal(signal.SIGKILL)
+            self.wait_until(lambda: child.ended() is not None, KILL_SECONDS)
 
     def stop_all(self) -> None:
         for name in reversed(self.children):
@@ -160,7 +166,12 @@ class Platform:
             pass
 
     def _on_stop(self, _number: int, _frame: object) -> None:
-        self._stops += 1
+        """Count the wish to stop. One wish may arrive twice: to the process group, and passed on by
+        `make`."""
+        now = time.monotonic()
+        if now - self._last_stop_at > SAME_WISH_SECONDS:
+            self._stops += 1
+        self._last_stop_at = now
 
 
 def _failure(child: Child, what: str) -> str:

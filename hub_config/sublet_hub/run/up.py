@@ -76,7 +76,8 @@ def _run(settings: Settings, make_parts: MakeParts) -> int:
 
 
 def stop(platform: Platform, settings: Settings) -> None:
-    """The hub first, so that nothing new is spawned; then leases; then the meter, which posts their last use."""
+    """The hub first, so that nothing new is spawned; then leases; then the meter, which posts their last
+    use."""
     print("\nStopping. (Ctrl-C again: at once.)", flush=True)
     try:
         platform.stop("hub")
@@ -85,7 +86,8 @@ def stop(platform: Platform, settings: Settings) -> None:
         platform.stop("meter")
     finally:
         platform.stop_all()
-    print(f"Stopped; {ended} servers ended. Everything is kept in {settings.data}.", flush=True)
+    servers = "1 server was" if ended == 1 else f"{ended} servers were"
+    print(f"Stopped; {servers} ended. Everything is kept in {settings.data}.", flush=True)
 
 
 def _record_shutdown(settings: Settings) -> None:
