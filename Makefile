@@ -53,6 +53,10 @@ format: setup  ## put code into the project's format and mend what can be mended
 	@$(BIN)/ruff check --fix-only --exit-zero .
 	@$(BIN)/ruff format .
 
+.PHONY: docs
+docs: setup  ## write the pages of docs/ that are made from the code
+	@$(BIN)/python scripts/docs.py
+
 .PHONY: bench
 bench: setup  ## measure, and print the ratios that docs/performance.md tells about
 	@$(BIN)/python -m tests.bench
