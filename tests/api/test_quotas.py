@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.api.conftest import API, QUOTAS, Running, problem
@@ -100,7 +102,7 @@ async def test_without_any_quota_reading_says_so(platform: Running) -> None:
 )
 async def test_only_names_that_the_hub_knows_have_quotas(platform: Running, path: str, *, there: bool) -> None:
     for method in ("GET", "PUT", "PATCH"):
-        body = {} if method == "GET" else {"json": {"limits": []}}
+        body: dict[str, Any] = {} if method == "GET" else {"json": {"limits": []}}
         response = await platform.ask(method, f"{QUOTAS}/{path}", "admin", **body)
         if there:
             assert response.status_code == 200, response.text
@@ -156,7 +158,7 @@ async def test_every_change_is_audited_with_actor_before_after_and_why(platform:
     ],
 )
 async def test_who_may(platform: Running, address: str, method: str, name: str, allowed: set[str]) -> None:
-    body = {"json": {"limits": []}} if method in {"PUT", "PATCH"} else {}
+    body: dict[str, Any] = {"json": {"limits": []}} if method in {"PUT", "PATCH"} else {}
     for token in ("alice", "bob", "reader", "spawner"):
         response = await platform.ask(method, f"{address}/{name}", token, **body)
         if token in allowed:

@@ -69,7 +69,7 @@ async def asker(request: Request) -> Principal:
     is_opened = request.method in READS and _is_navigation(request)
     if not is_opened and not api.sessions.is_csrf_token(request.headers.get(CSRF_HEADER, ""), token):
         raise NotAllowed(f"The header {CSRF_HEADER} is missing or not that of this session. Load the page again.")
-    return await api.authenticator.principal(token, _hub_session(request))
+    return await api.authenticator.principal(token, hub_session(request))
 
 
 async def page_session(request: Request) -> PageSession:
@@ -81,7 +81,7 @@ async def page_session(request: Request) -> PageSession:
     if not _is_navigation(request):
         raise NotAllowed("Pages are opened, not fetched by scripts.")
     try:
-        principal = await api.authenticator.principal(token, _hub_session(request))
+        principal = await api.authenticator.principal(token, hub_session(request))
     except NotSignedIn:
         raise SignInNeeded from None
     return PageSession(principal, api.sessions.csrf_token(token))
@@ -96,7 +96,8 @@ def _is_navigation(request: Request) -> bool:
     return request.headers.get("sec-fetch-mode", "navigate") == "navigate"
 
 
-def _hub_session(request: Request) -> str:
+def hub_session(request: Request) -> str:
+    """The browser's session at the hub; the cookie goes when its user signs out there."""
     return request.cookies.get(HUB_SESSION_COOKIE, "")[:200]
 
 

@@ -51,7 +51,7 @@ class ExpiringCache(Generic[K, V]):
         # The fetch is a task of its own: who asked first may go away, the others still want the answer.
         awaited = self._awaited.get(key)
         if awaited is None:
-            awaited = asyncio.ensure_future(self._fetch(key, fetch))
+            awaited = asyncio.ensure_future(self._fetch(key, fetch, self._now() + self._seconds))
             self._awaited[key] = awaited
             awaited.add_done_callback(lambda done: self._forget(key, done))
         return await asyncio.shield(awaited)
@@ -61,12 +61,11 @@ class ExpiringCache(Generic[K, V]):
         if not done.cancelled():
             done.exception()  # taken note of, in case nobody waits any more
 
-    async def _fetch(self, key: K, fetch: Callable[[], Awaitable[V]]) -> V:
-        asked = self._now()
+    async def _fetch(self, key: K, fetch: Callable[[], Awaitable[V]], until: float) -> V:
         value = await fetch()
         if not self._worth_keeping(value):
             return value
-        self._kept[key] = (asked + self._seconds, value)
+        self._kept[key] = (until, value)
         self._kept.move_to_end(key)
         while len(self._kept) > self._most:
             self._kept.popitem(last=False)

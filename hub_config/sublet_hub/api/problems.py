@@ -65,25 +65,26 @@ class FaultyFields(InvalidRequest):
 
 
 def problem_of(error: PublicError, path: str) -> Problem:
-    """The document for an error."""
-    field, subject = error.detail_fields.get("field"), error.detail_fields.get("subject")
-    faults = list(error.faults) if isinstance(error, FaultyFields) and len(error.faults) > 1 else None
+    """The document for an error; members that don't apply are left out."""
+    members: dict[str, Any] = {
+        "field": error.detail_fields.get("field"),
+        "errors": list(error.faults) if isinstance(error, FaultyFields) and len(error.faults) > 1 else None,
+        "limit": bound_limit(error),
+        "subject": error.detail_fields.get("subject"),
+        "retry_at": moment_or_none(error.retry_at_ms),
+    }
     return Problem(
         type=PROBLEM_BASE + error.type_name,
         title=error.title,
         status=error.status,
         detail=error.message,
         instance=path,
-        field=None if field is None else str(field),
-        errors=faults,
-        limit=bound_limit(error),
-        subject=None if subject is None else str(subject),
-        retry_at=moment_or_none(error.retry_at_ms),
+        **{name: value for name, value in members.items() if value is not None},
     )
 
 
 def problem_body(error: PublicError, path: str) -> str:
-    return problem_of(error, path).model_dump_json(exclude_none=True)
+    return problem_of(error, path).model_dump_json(exclude_unset=True)
 
 
 def problem_response(error: PublicError, path: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from sublet_hub.api.asking import ApiParts, api_of
+from sublet_hub.api.asking import ApiParts, api_of, hub_session
 from sublet_hub.api.session import CALLBACK, HUB_LOGOUT, PREFIX, Cookie, set_cookie_header
 from sublet_hub.domain.errors import NotAllowed
 
@@ -32,7 +32,7 @@ async def finish_sign_in(
     token = await api.hub.token_for_code(code, pending.verifier)
     if token is None:
         raise NotAllowed("The hub did not accept this sign-in; it may have been used before. Open the page again.")
-    await api.authenticator.principal(token)
+    await api.authenticator.principal(token, hub_session(request))
     return redirect(request, pending.next_path, api.sessions.keep(token), api.sessions.forget(state))
 
 
