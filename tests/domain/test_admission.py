@@ -3,12 +3,12 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fixtures.factories import HOUR, NOW, state
 
 from sublet_hub.domain.admission import Draw, first_slice, lasts_ms
 from sublet_hub.domain.amounts import GPU_TIME_PER_GPU_SECOND, GpuParts, GpuTime, Micros, cost, gpu_time
 from sublet_hub.domain.errors import QuotaExceeded
 from sublet_hub.domain.quota import LimitState, What
+from tests.fixtures.factories import HOUR, NOW, state
 
 ONE_GPU = Draw("gpu-1x", GpuParts(7000), Micros(2_000_000))
 NO_GPU = Draw("cpu", GpuParts(0), Micros(0))

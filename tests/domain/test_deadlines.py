@@ -7,13 +7,13 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fixtures.factories import FAR, HOUR, NOW, lease, state
 
 from sublet_hub.domain.amounts import GPU_TIME_PER_GPU_SECOND, ZERO
 from sublet_hub.domain.deadlines import Margins, beyond, exhaustion, plan_deadlines
 from sublet_hub.domain.lease import Deadline, EndReason, Lease, LeaseState
 from sublet_hub.domain.quota import LimitState, What
 from sublet_hub.domain.windows import Window
+from tests.fixtures.factories import FAR, HOUR, NOW, lease, state
 
 MARGINS = Margins(end_ms=1000, notice_ms=300_000, longest_ms=7 * 24 * HOUR)
 FOREVER = NOW + 7 * 24 * HOUR

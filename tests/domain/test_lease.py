@@ -5,12 +5,12 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.fixtures.factories import NOW, lease
 
 from sublet_hub.domain.amounts import ZERO, Amount
 from sublet_hub.domain.lease import TRANSITIONS, LeaseState, moved
 from sublet_hub.domain.ledger import by_bucket
 from sublet_hub.domain.windows import BUCKET_MS
+from tests.fixtures.factories import NOW, lease
 
 
 @pytest.mark.parametrize(("before", "after"), list(itertools.product(LeaseState, LeaseState)))

@@ -1,10 +1,10 @@
 """Which notice is due when."""
 
 import pytest
-from tests.fixtures.factories import NOW, lease
 
 from sublet_hub.domain.lease import Deadline, EndReason, LeaseState
 from sublet_hub.domain.notices import due_lead, message
+from tests.fixtures.factories import NOW, lease
 
 LEADS = (300, 60)
 

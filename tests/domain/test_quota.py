@@ -1,11 +1,11 @@
 """Quotas: canonical forms, refusals that name the field, and PATCH."""
 
 import pytest
-from tests.fixtures.factories import state
 
 from sublet_hub.domain.amounts import LARGEST_LIMIT
 from sublet_hub.domain.errors import InvalidRequest
 from sublet_hub.domain.quota import Limit, Quota, What, check_quota, merged
+from tests.fixtures.factories import state
 
 FLAVORS = frozenset({"gpu-1x"})
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.fixtures.factories import FAR, NOW, lease
 
 from sublet_hub.cluster.base import Cause, Observed
 from sublet_hub.domain.lease import Deadline, EndReason, Lease, LeaseState
@@ -24,6 +23,7 @@ from sublet_hub.meter.plan import (
     end_reason,
     plan,
 )
+from tests.fixtures.factories import FAR, NOW, lease
 
 POLICY = Policy()
 
