@@ -9,7 +9,7 @@ _DEAD_STATES = frozenset("ZXx")
 
 def boot_id() -> str:
     """Name this run of the kernel; it differs after every reboot."""
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
 
 
 def _stat(pid: int) -> list[str] | None:

@@ -181,7 +181,7 @@ def _map_own_ids(child: int) -> None:
         ("uid_map", f"{os.geteuid()} {os.geteuid()} 1"),
         ("gid_map", f"{os.getegid()} {os.getegid()} 1"),
     ):
-        with open(f"/proc/{child}/{name}", "w", encoding="ascii") as file:  # noqa: PTH123 - a kernel interface
+        with open(f"/proc/{child}/{name}", "w", encoding="utf-8") as file:  # noqa: PTH123 - a kernel interface
             file.write(text)
 
 

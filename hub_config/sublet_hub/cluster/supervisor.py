@@ -216,7 +216,7 @@ def _be_hard_to_starve() -> None:
     """Come before what users run when the processor or the memory is short, where the system allows it."""
     try:
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
-        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJUSTMENT, encoding="ascii")
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJUSTMENT, encoding="utf-8")
     except OSError:  # without privileges: the system's own fairness must do
         return
 
