@@ -124,7 +124,7 @@ def test_what_is_read_under_a_lock_is_what_the_last_holder_left(store: Store) ->
 
 
 def test_locks_taken_in_different_orders_do_not_wait_for_each_other_for_ever(store: Store) -> None:
-    names = ["user:alice", "user:bob", "pool:h100", "group:lab"]
+    names = ["user:alice", "default", "pool:h100", "group:lab"]
 
     def lock_many(number: int) -> None:
         for turn in range(15):
@@ -132,6 +132,7 @@ def test_locks_taken_in_different_orders_do_not_wait_for_each_other_for_ever(sto
                 if turn % 2:
                     tx.lock(*names[number:], "audit", *names[:number])
                 else:
+                    tx.lock("default", "group:lab")
                     tx.lock(*names[number:], *names[:number])
                     tx.lock("audit")
                 tx.beat("count", (tx.last_beat("count") or 0) + 1)

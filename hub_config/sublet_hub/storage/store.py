@@ -68,8 +68,9 @@ class Transaction(Protocol):
     def lock(self, *names: str) -> None:
         """Make this the only writer of the named things until the transaction ends, whatever order they come in.
 
-        Names are accounts (`user:alice`), pools (`pool:h100`) and chains (`audit`). Take all locks in one call
-        before reading what they guard; "audit" is taken last, by whoever appends.
+        Names are accounts (`user:alice`), pools (`pool:h100`) and chains (`audit`). Take all locks
+        before reading what they guard, in one call; it takes them in order of name, so only a name that sorts after
+        those held may be locked by a later call. "audit" counts as the last of all: whoever appends takes it.
         """
 
     # Quotas

@@ -35,9 +35,6 @@ from sublet_hub.storage.sql.session import Driver
 from sublet_hub.storage.store import ALREADY_THERE, Transaction
 from sublet_hub.storage.turns import Turns
 
-_AUDIT_LOCK = 2**63 - 1
-"""The audit chain's lock sorts after all others, since it may be taken by a second call."""
-
 _LOCK = "SELECT pg_advisory_xact_lock(key) FROM unnest(%(keys)s::bigint[]) AS key"
 _BEGIN = {
     ("sqlite", True): "BEGIN IMMEDIATE",
@@ -53,10 +50,10 @@ class SqlTransaction(Quotas, Balances, Leases, Ledger, Notices, Audit, Answers):
     def lock(self, *names: str) -> None:
         self._must_write()
         if self._database == "postgresql":
-            # In one order for everybody, so that two writers never wait for each other. Two names with one hash share
-            # a lock, which does no harm.
-            keys = sorted({_AUDIT_LOCK if name == "audit" else _lock_key(name) for name in names})
-            self._driver.execute(_LOCK, {"keys": keys})
+            # By name, "audit" last: one order for everybody, so that two writers never wait for each other. Two names
+            # with one hash share a lock, which does no harm.
+            ordered = sorted(set(names), key=lambda name: (name == "audit", name))
+            self._driver.execute(_LOCK, {"keys": [_lock_key(name) for name in ordered]})
 
 
 def _lock_key(name: str) -> int:
