@@ -1,15 +1,19 @@
-"""Write the parts of docs/ that are made from the code: docs/settings.md. `make docs` calls it."""
+"""Write the parts of docs/ that are made from the code: settings.md and openapi.json. `make docs` calls it."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
+from sublet_hub.api.app import published_document
 from sublet_hub.catalog import starter_toml
 from sublet_hub.cluster.gpus import simulated
 from sublet_hub.settings import describe
 
-SETTINGS = Path(__file__).resolve().parent.parent / "docs" / "settings.md"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+SETTINGS = DOCS / "settings.md"
+OPENAPI = DOCS / "openapi.json"
 
 HEAD = """\
 # Settings
@@ -56,6 +60,12 @@ def _example() -> str:
     return "\n".join(shown) + "\n"
 
 
+def openapi_json() -> str:
+    """The whole of docs/openapi.json."""
+    return json.dumps(published_document(), indent=1, ensure_ascii=False, sort_keys=True) + "\n"
+
+
 if __name__ == "__main__":
-    SETTINGS.write_text(settings_page(), encoding="utf-8")
-    sys.stdout.write(f"wrote {SETTINGS}\n")
+    for path, content in ((SETTINGS, settings_page()), (OPENAPI, openapi_json())):
+        path.write_text(content, encoding="utf-8")
+        sys.stdout.write(f"wrote {path}\n")

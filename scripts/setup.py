@@ -196,7 +196,8 @@ def install_environment(target: Path, lock: Path, packages: Sequence[str]) -> No
     """Make a virtual environment of our Python from a lock, with our own packages editable on top."""
     if not _is_ours(target):
         uv("venv", "--quiet", "--clear", "--python", sys.executable, target)
-    uv("pip", "install", "--python", target, "--require-hashes", "-r", lock)
+    # Users' servers may not write here: what is not compiled now, each of them would compile at each start.
+    uv("pip", "install", "--compile-bytecode", "--python", target, "--require-hashes", "-r", lock)
     editable = [word for package in packages for word in ("-e", package)]
     uv("pip", "install", "--python", target, "--no-deps", "--build-constraint", BUILD_LOCK, *editable)
 
@@ -204,7 +205,16 @@ def install_environment(target: Path, lock: Path, packages: Sequence[str]) -> No
 def install_torch() -> None:
     """The build that fits the machine: one that its pip is told to look for, else with CUDA where there is a
     driver and without where there is none; a build that is larger than needed is the last resort."""
-    install: list[str | Path] = ["pip", "install", "--python", NOTEBOOK, "--constraint", NOTEBOOK_LOCK, TORCH]
+    install: list[str | Path] = [
+        "pip",
+        "install",
+        "--compile-bytecode",
+        "--python",
+        NOTEBOOK,
+        "--constraint",
+        NOTEBOOK_LOCK,
+        TORCH,
+    ]
     ways: list[list[str | Path]] = []
     links = pip_option("find-links")
     if links:
