@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
+from rich.progress import Progress
 from rich.text import Text
 
 from sublet_hub.cli import units
 from sublet_hub.cli.client import API, PAGE_SIZE, Client
-from sublet_hub.cli.options import Output, table, with_platform
+from sublet_hub.cli.exits import PROBLEM, CommandError, Unreachable
+from sublet_hub.cli.options import Output, console, json_option, table, with_platform
+from sublet_hub.cli.platform import local_settings
+from sublet_hub.cli.proof import verify_all
 from sublet_hub.cli.readings import AuditLine, read
+from sublet_hub.credentials import CredentialsError
+from sublet_hub.domain.errors import PublicError
+from sublet_hub.settings import SettingsError
+from sublet_hub.storage.anchors import Anchors
+from sublet_hub.wiring import open_books
 
 MOST_LINES = 100_000
 
@@ -60,3 +72,32 @@ def _short(value: object) -> str:
             f"{name}={item if isinstance(item, str) else json.dumps(item)}" for name, item in value.items()
         )
     return json.dumps(value, ensure_ascii=False)
+
+
+@audit.command("verify")
+@json_option
+def verify(as_json: bool) -> None:
+    """Prove that no audit record and no ledger entry was changed or removed.
+
+    It reads the database and the data folder itself, so it runs beside the platform (which may be stopped), and
+    need not trust the api. It recomputes the audit chain under the key in secrets.json, compares it with the MACs
+    that the meter noted outside the database, and recomputes every account's ledger. Exits with 1 where something is
+    wrong.
+    """
+    settings = local_settings()
+    try:
+        with open_books(settings) as books, _progress(quiet=as_json) as progress:
+            report = verify_all(books, Anchors(settings.anchors_file).read(), progress)
+    except (PublicError, SettingsError, CredentialsError) as error:
+        raise Unreachable(str(error), hint="Look with: sublet doctor") from None
+    except ValueError as error:  # a file that was tampered with, in a way that is no chain at all
+        raise CommandError(f"What is kept can't be read: {error}") from None
+    Output(as_json).show(report.to_json(), Text(report.to_text()))
+    if report.faults:
+        sys.exit(PROBLEM)
+
+
+@contextmanager
+def _progress(*, quiet: bool) -> Iterator[Progress]:
+    with Progress(console=console(error=True), transient=True, disable=quiet) as progress:
+        yield progress

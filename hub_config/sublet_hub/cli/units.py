@@ -112,6 +112,8 @@ def duration(seconds: int) -> str:
 
 def gpu_hours(gpu_seconds: int) -> str:
     """`10 GPU-h`, `1.25 GPU-h`, and GPU-minutes and GPU-seconds where they say more."""
+    if gpu_seconds == 0:
+        return "0 GPU-h"
     if gpu_seconds < 60:
         return f"{gpu_seconds} GPU-s"
     if gpu_seconds < 3600:
@@ -164,3 +166,10 @@ def now_utc() -> datetime:
 def _trimmed(value: Decimal, places: int) -> str:
     text = f"{value:,.{places}f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def size(count: int) -> str:
+    """`3.2 GiB`, `120 MiB` of a number of bytes."""
+    if count >= 2**30:
+        return f"{_trimmed(Decimal(count) / 2**30, 1)} GiB"
+    return f"{count // 2**20} MiB"

@@ -1,0 +1,110 @@
+"""`sublet doctor`: what is wrong with this installation, and how to mend it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from sublet_hub.cli.doctor import books as of_books
+from sublet_hub.cli.doctor import data_folder, installation, machine, running
+from sublet_hub.cli.doctor.findings import Check, Finding, Level, problem
+from sublet_hub.cli.exits import PROBLEM
+from sublet_hub.cli.options import Output, console, json_option
+from sublet_hub.cli.platform import local_settings
+from sublet_hub.credentials import CredentialsError
+from sublet_hub.domain.errors import PublicError
+from sublet_hub.settings import Settings, SettingsError
+from sublet_hub.wiring import open_books
+
+CHECKS: tuple[Check, ...] = (
+    installation.python,
+    installation.proxy,
+    installation.hub_config,
+    installation.notebooks,
+    data_folder.files,
+    data_folder.configuration,
+    data_folder.disk,
+    machine.clock,
+    machine.sandbox,
+    machine.gpus,
+    running.parts,
+)
+BOOK_CHECKS: tuple[of_books.BookCheck, ...] = (
+    of_books.database,
+    of_books.quota,
+    of_books.heartbeat,
+    of_books.leases,
+    of_books.audit,
+)
+SIGNS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.PROBLEM: ("✗", "red")}
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@json_option
+def doctor(as_json: bool) -> None:
+    """Say what is wrong with this installation and how to mend it. Changes nothing.
+
+    Run it beside the platform, as the user whom the platform runs as. Exits with 1 where there is a problem; a
+    warning is none.
+    """
+    settings = local_settings()
+    found: list[Finding] = []
+    out = console()
+    for finding in examine(settings):
+        found.append(finding)
+        if not as_json:
+            _print(out, finding)
+    problems = sum(finding.level is Level.PROBLEM for finding in found)
+    Output(as_json).show([finding.to_json() for finding in found], _summary(found))
+    if problems:
+        sys.exit(PROBLEM)
+
+
+def examine(settings: Settings) -> Iterator[Finding]:
+    """All findings, as they are made."""
+    for check in CHECKS:
+        yield from _guarded(check.__name__, partial(check, settings))
+    if not data_folder.has_platform(settings):
+        return
+    try:
+        with open_books(settings) as books:
+            for book_check in BOOK_CHECKS:
+                yield from _guarded(book_check.__name__, partial(book_check, settings, books))
+    except (PublicError, CredentialsError, SettingsError) as error:
+        mend = "`sublet up` makes and migrates the database; with PostgreSQL, look at SUBLET_DATABASE_URL."
+        yield problem("database", str(error), mend)
+
+
+def _guarded(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """The findings of a check; that it fails itself is one too, and must not hide the others'."""
+    try:
+        yield from check()
+    except Exception as error:  # noqa: BLE001 — the top of the loop; whatever is broken is what we are here to tell
+        yield problem(
+            name, f"This could not be checked: {type(error).__name__}: {error}", "See what the error names."
+        )
+
+
+def _print(out: Console, finding: Finding) -> None:
+    sign, colour = SIGNS[finding.level]
+    out.print(Text.assemble((f"{sign} ", f"bold {colour}"), (f"{finding.check:<14}", "bold"), finding.text))
+    if finding.mend:
+        out.print(Text.assemble(" " * 16, ("→ ", colour), finding.mend))
+
+
+def _summary(found: list[Finding]) -> Text:
+    problems = sum(finding.level is Level.PROBLEM for finding in found)
+    warnings = sum(finding.level is Level.WARNING for finding in found)
+    if not problems and not warnings:
+        return Text("\nAll is well.", style="bold green")
+    counts = [
+        f"{count} {name}{'s' if count > 1 else ''}"
+        for count, name in ((problems, "problem"), (warnings, "warning"))
+        if count
+    ]
+    return Text(f"\n{' and '.join(counts)}.", style="bold red" if problems else "bold yellow")

@@ -1,0 +1,82 @@
+"""Checks of the running platform: whether it runs, its ports, and whether each part answers."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+
+from sublet_hub.cli.doctor.findings import Finding, ok, problem, warning
+from sublet_hub.credentials import CredentialsError, read_secrets
+from sublet_hub.run.parts import Part, PartMissing, parts_of
+from sublet_hub.run.ports import PortTaken, check_free
+from sublet_hub.settings import Settings
+
+TIMEOUT_SECONDS = 5.0
+HEALTH = "/services/sublet/health"
+
+
+def is_running(settings: Settings) -> bool:
+    """Whether a `sublet up` holds the data folder."""
+    try:
+        descriptor = os.open(settings.data / "up.lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def parts(settings: Settings) -> Iterator[Finding]:
+    """The platform runs and each part answers; or it is stopped and its ports are free."""
+    if not is_running(settings):
+        try:
+            check_free(settings, wait_seconds=0)
+            yield warning("parts", "Sublet is not running; its ports are free.", "Start it with: sublet up")
+        except PortTaken as error:
+            for line in str(error).splitlines():
+                yield problem("parts", f"Sublet is not running. {line}", "Free the port, then: sublet up")
+        return
+    try:
+        for part in parts_of(settings, read_secrets(settings.data)):
+            yield _answer(part, settings.logs_dir)
+    except (CredentialsError, PartMissing) as error:
+        yield problem("parts", str(error), "Run `make run` in the checkout.")
+        return
+    yield from _through_the_proxy(settings)
+
+
+def _answer(part: Part, logs: Path) -> Finding:
+    mend = f"Read {logs / (part.name + '.log')}; `sublet up` starts it again by itself."
+    try:
+        answer = httpx.get(part.ready_url, headers=dict(part.ready_headers), timeout=TIMEOUT_SECONDS, trust_env=False)
+    except httpx.TransportError as error:
+        return problem(part.name, f"The {part.name} does not answer at {part.ready_url} ({error}).", mend)
+    if answer.is_server_error:
+        return problem(part.name, f"The {part.name} answers with {answer.status_code}.", mend)
+    return ok(part.name, f"The {part.name} answers.")
+
+
+def _through_the_proxy(settings: Settings) -> Iterator[Finding]:
+    """The way that browsers take: the public port, and the proxy's route to the api."""
+    url = settings.public_url + HEALTH
+    try:
+        answer = httpx.get(url, timeout=TIMEOUT_SECONDS, trust_env=False)
+    except httpx.TransportError as error:
+        mend = f"Read {settings.logs_dir / 'proxy.log'}."
+        yield problem("routes", f"{settings.public_url} does not answer ({error}).", mend)
+        return
+    if answer.is_success:
+        yield ok("routes", f"{settings.public_url} leads to the hub and the api.")
+    else:
+        mend = (
+            "The hub puts the proxy's routes back within seconds; if not, read the hub's log and start Sublet again."
+        )
+        yield problem("routes", f"{url} answers with {answer.status_code}: the route to the api is missing.", mend)
