@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -104,7 +105,17 @@ def offer(
 def usual_offers(accounts: Sequence[str]) -> list[Json]:
     return [
         offer("sim-1x", "1 × Simulated GPU", accounts, prices={"guaranteed": 2_000_000, "surplus": 800_000}),
-        offer("cpu", "CPU only", accounts, prices={"guaranteed": 0}, gpus=0, free=None, simulated=False, model="", lasts=None),
+        offer(
+            "cpu",
+            "CPU only",
+            accounts,
+            prices={"guaranteed": 0},
+            gpus=0,
+            free=None,
+            simulated=False,
+            model="",
+            lasts=None,
+        ),
     ]
 
 
@@ -116,8 +127,8 @@ class FakeApi:
     offers: Callable[[Sequence[str]], list[Json]] = usual_offers
     refusal: Json | None = None
     """What the next requests for a lease are refused with."""
-    drop: int = 0
-    """How many calls are cut off, after they have been carried out."""
+    cut_off: set[str] = field(default_factory=set)
+    """Ends of paths whose next call is carried out, and its answer lost."""
     broken: bool = False
     lease_seconds: float = 3600
     leases: dict[str, Json] = field(default_factory=dict)
@@ -128,10 +139,9 @@ class FakeApi:
         return [call for call in self.calls if call.method == method and call.path.endswith(path_end)]
 
     def add_lease(self, user: str, **members: object) -> Json:
-        number = len(self.leases) + 1
         now = datetime.now(UTC)
         lease = {
-            "id": f"lease-{number}",
+            "id": f"lease-{secrets.token_hex(6)}",
             "user": user,
             "account": f"user:{user}",
             "flavor": "sim-1x",
@@ -190,7 +200,11 @@ class FakeApi:
             if lease["state"] in {"ended", "void"}:
                 return 409, problem("conflict", "The lease has ended.", 409)
             started = lease["started_at"] is not None
-            lease |= {"state": "ended" if started else "void", "end_reason": call.body["reason"], "ended_at": stamp(datetime.now(UTC))}
+            lease |= {
+                "state": "ended" if started else "void",
+                "end_reason": call.body["reason"],
+                "ended_at": stamp(datetime.now(UTC)),
+            }
         return 200, lease
 
     def _grant(self, body: Json) -> tuple[int, Any]:
@@ -226,8 +240,9 @@ def serve(api: FakeApi, port: int = 0) -> Iterator[FakeApi]:
             call = Call(self.command, where.path, parse_qs(where.query), body, headers)
             api.calls.append(call)
             status, content = api.answer(call)
-            if api.drop:
-                api.drop -= 1
+            lost = {end for end in api.cut_off if call.path.endswith(end)}
+            if lost:
+                api.cut_off -= lost
                 self.connection.close()
                 return
             encoded = json.dumps(content).encode()
