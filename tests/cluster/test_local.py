@@ -203,3 +203,35 @@ def test_where_no_namespaces_are_to_be_had_the_policy_decides(plain: Machine) ->
     assert run is not None
     assert run.sandbox == "none"
     assert "level user is not to be had here" in plain.log(lease_id)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, which alone can run servers as others")
+def test_as_root_without_namespaces_each_user_still_has_an_id_of_their_own(plain: Machine, tmp_path: Path) -> None:
+    uid = 200_321
+    cluster = LocalCluster(plain.data)
+    plain.data.chmod(0o711)
+    os.chown(plain.home, uid, uid)
+    deadline_ms = records.wall_ms() + 60_000
+
+    def run(lease_id: str, needed: Path) -> int:
+        folder = cluster.prepare(lease_id, deadline_ms)
+        spec = ServerSpec(
+            argv=("sh", "-c", "id -u; cat ../../secrets.json; kill -9 $PPID; exit 3"),
+            deadline_ms=deadline_ms,
+            home=plain.home,
+            uid=uid,
+            read_only=(needed,),
+            sandbox="none",
+        )
+        return subprocess.run(spawn_command(folder, spec), check=False, start_new_session=True).returncode
+
+    assert run("a", Path("/usr")) == 3
+    said = plain.log("a")
+    assert said.startswith("200321\n")
+    assert said.count("Permission denied") + said.count("not permitted") == 2
+
+    closed = tmp_path / "closed"
+    (closed / "venv").mkdir(parents=True)
+    closed.chmod(0o700)
+    assert run("b", closed / "venv") == 125
+    assert f"users may not pass {closed}" in plain.log("b")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from sublet_hub.cluster import records
+from sublet_hub.cluster.server_log import ServerLog
 
 STARTED = records.Started(
     at_ms=1_000_000,
@@ -105,3 +106,19 @@ def test_a_deadline_that_makes_no_sense_is_an_error_to_the_parent_and_none_to_th
         pen.rearmed()
     assert pen.rearmed() is None
     assert records.read_deadline(tmp_path) is None
+
+
+def test_the_server_s_log_is_kept_small_and_its_end_kept(tmp_path: Path) -> None:
+    log = ServerLog(tmp_path)
+    log.say("begun")
+    log.keep_small()
+    assert (tmp_path / records.LOG).read_text() == "sublet: begun\n"
+    with (tmp_path / records.LOG).open("ab") as server:  # as a server does, which appends
+        server.write(b"x" * 17 * 1024 * 1024 + b"last")
+        server.flush()
+        log.keep_small()
+        server.write(b"on")
+    assert (tmp_path / records.LOG).read_text() == "on"
+    older = (tmp_path / f"{records.LOG}.1").read_bytes()
+    assert older.endswith(b"xlast")
+    assert len(older) == 1024 * 1024

@@ -10,7 +10,7 @@ import signal
 import sys
 from typing import Literal, NamedTuple, NoReturn, Protocol
 
-from sublet_hub.cluster import linux, processes
+from sublet_hub.cluster import linux, mounts, processes
 from sublet_hub.cluster.confinement import Command, Confinement, Level
 from sublet_hub.cluster.inside import exit_code_of, run_child
 
@@ -124,6 +124,8 @@ def confine(level: Level, confinement: Confinement, command: Command) -> Waiting
     """
     if os.geteuid() == 0 and not confinement.uid:
         raise ConfinementError("a server is never run as root: give it a user id")
+    if level is Level.NONE:
+        _check_reachable(confinement)
     report, report_end = os.pipe()
     go_end, go = os.pipe()
     parent = os.getpid()
@@ -148,6 +150,21 @@ def confine(level: Level, confinement: Confinement, command: Command) -> Waiting
     if level is Level.NONE:
         linux.adopt_orphans()
     return waiting
+
+
+def _check_reachable(confinement: Confinement) -> None:
+    """Say at once what would fail obscurely: without a mount namespace, a folder closed to a user stays so."""
+    if confinement.uid is None or os.geteuid() != 0:
+        return
+    home = () if confinement.home is None else (confinement.home,)
+    needed = mounts.resolved([*confinement.read_only, *home])
+    gid = confinement.uid if confinement.gid is None else confinement.gid
+    closed = mounts.closed_ancestors(needed, confinement.uid, gid)
+    if closed:
+        raise ConfinementError(
+            f"the server needs {', '.join(map(str, needed))}, but users may not pass {', '.join(map(str, closed))}. "
+            "Without namespaces that can't be helped: move these, or let others pass (chmod o+x)"
+        )
 
 
 def _never_return(
