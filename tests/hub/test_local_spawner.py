@@ -193,8 +193,7 @@ def test_a_lease_can_not_open_the_device_files_of_other_gpus(tmp_path: Path, mon
     for node in nodes:
         node.touch()
     found = [
-        gpus.Device(f"GPU-{number}", "H100", 7000, 0, node=str(tmp_path / f"nvidia{number}"))
-        for number in range(2)
+        gpus.Device(f"GPU-{number}", "H100", 7000, 0, node=str(tmp_path / f"nvidia{number}")) for number in range(2)
     ]
     monkeypatch.setattr(devices, "DEVICES", tmp_path)
     monkeypatch.setattr(gpus, "discover", lambda: found)
