@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -49,6 +50,13 @@ class Options:
     token_cache_seconds: float = 10.0
     inline_reads: bool = False
     monotonic: Callable[[], float] = time.monotonic
+
+
+def published_document() -> dict[str, Any]:
+    """The OpenAPI document, without an api to serve it: for docs/openapi.json."""
+    app = FastAPI(separate_input_output_schemas=False)
+    _add_routes(app)
+    return openapi.document(app)
 
 
 def create_app(books: Books, hub: Hub, options: Options) -> FastAPI:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sublet_hub.api.metrics import Metrics
@@ -19,6 +20,8 @@ MOST_IN_FLIGHT = 500
 """Requests at once; more are refused at once and not queued, so that those there are get done."""
 
 NO_ROUTE = "none"
+GONE = 499
+"""As a label, for requests whose client went away before the answer; no client ever sees it."""
 
 API_POLICY = b"default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 SECURITY_HEADERS = {
@@ -54,7 +57,7 @@ class Edge:
             self._in_flight -= 1
             self._metrics.in_flight.set(self._in_flight)
             seconds = time.perf_counter() - started
-            self._metrics.answered(_method(scope), _route(scope), answer.status or 499, seconds)
+            self._metrics.answered(_method(scope), _route(scope), answer.status or GONE, seconds)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         if self._in_flight > MOST_IN_FLIGHT:
@@ -63,6 +66,8 @@ class Edge:
             return
         try:
             await self._app(scope, receive, answer)
+        except ClientDisconnect:
+            return  # nobody is left to answer
         except Exception as error:
             # The top of the loop: whatever nobody foresaw is logged, counted and answered without details.
             log.exception("%s %s failed", scope["method"], _route(scope))

@@ -15,6 +15,8 @@ PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 
 LONGEST_NAME = 255
 
+LEASE_ID = r"^[0-9a-f]{32}$"
+
 Name = Annotated[StrictStr, Field(min_length=1, max_length=LONGEST_NAME, pattern=PRINTABLE)]
 """A user's, group's, flavor's or server's name."""
 

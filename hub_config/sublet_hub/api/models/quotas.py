@@ -19,9 +19,7 @@ WindowName = Annotated[
     ),
 ]
 ZoneName = Annotated[StrictStr, Field(min_length=1, max_length=64, description="IANA time zone.", examples=["UTC"])]
-AsRead = Annotated[
-    StrictInt | None, Field(description="As it was read; ignored in a write.", json_schema_extra={"readOnly": True})
-]
+AsRead = Annotated[StrictInt | None, Field(description="As it was read; ignored in a write.")]
 
 
 class LimitRequest(Request):

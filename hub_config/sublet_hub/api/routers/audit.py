@@ -12,7 +12,7 @@ from starlette.responses import Response
 from sublet_hub.api import present, reads
 from sublet_hub.api.asking import ApiParts, Asker
 from sublet_hub.api.auth import Principal
-from sublet_hub.api.models.fields import PRINTABLE
+from sublet_hub.api.models.fields import LEASE_ID, PRINTABLE
 from sublet_hub.api.models.records import AuditModel
 from sublet_hub.api.routing import PageSize, StrictRoute, Whole, answer_page, page_of_list, problems
 from sublet_hub.domain import accounts
@@ -33,7 +33,7 @@ async def list_audit(
     who: Asker,
     api: ApiParts,
     subject: Word | None = None,
-    lease: Word | None = None,
+    lease: Annotated[str | None, Query(pattern=LEASE_ID)] = None,
     action: Word | None = None,
     after: Annotated[Whole, Query(ge=0, lt=2**53, description="Number of the last item before.")] = 0,
     limit: PageSize = 50,

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from sublet_hub.api import present, reads
 from sublet_hub.api.asking import Api, ApiParts, Asker
 from sublet_hub.api.auth import Principal
-from sublet_hub.api.models.fields import LONGEST_NAME, PRINTABLE, AccountName, StateName
+from sublet_hub.api.models.fields import LEASE_ID, LONGEST_NAME, PRINTABLE, AccountName, StateName
 from sublet_hub.api.models.leases import GrantedLease, LeaseDetail, LeaseModel, LeaseRequestModel, StopRequest
 from sublet_hub.api.routing import WRITES, PageSize, StrictRoute, answer, answer_page, page_of_list, problems
 from sublet_hub.api.writing import Writing, Written
@@ -39,7 +39,7 @@ def _dated(value: object) -> object:
 
 Since = Annotated[AwareDatetime, BeforeValidator(_dated)]
 UserName = Annotated[str, Query(min_length=1, max_length=LONGEST_NAME, pattern=PRINTABLE)]
-LeaseId = Annotated[str, Path(pattern=r"^[0-9a-f]{32}$")]
+LeaseId = Annotated[str, Path(pattern=LEASE_ID)]
 
 
 async def lease_filter(
@@ -69,7 +69,7 @@ async def list_leases(
     request: Request,
     api: ApiParts,
     wanted: Annotated[LeaseFilter, Depends(lease_filter)],
-    after: Annotated[str | None, Query(max_length=64, description="Id of the last item before.")] = None,
+    after: Annotated[str | None, Query(pattern=LEASE_ID, description="Id of the last item before.")] = None,
     limit: PageSize = 50,
 ) -> Response:
     """Leases, newest first: one's own; with `custom:quotas:read` all."""

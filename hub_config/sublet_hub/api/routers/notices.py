@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from sublet_hub.api import present, reads
 from sublet_hub.api.asking import ApiParts, Asker
+from sublet_hub.api.models.fields import LEASE_ID
 from sublet_hub.api.models.records import NoticeModel
 from sublet_hub.api.routing import PageSize, StrictRoute, Truth, answer_list, problems
 
@@ -23,7 +24,7 @@ async def list_notices(
     who: Asker,
     api: ApiParts,
     current: Annotated[Truth, Query(description="Only those not withdrawn, of leases that are still open.")] = False,
-    lease: Annotated[str | None, Query(max_length=64, description="Of that lease only.")] = None,
+    lease: Annotated[str | None, Query(pattern=LEASE_ID, description="Of that lease only.")] = None,
     limit: PageSize = 50,
 ) -> Response:
     """The newest notices: one's own; with `custom:quotas:read` all."""

@@ -59,7 +59,9 @@ async def list_quotas(
     who: Asker,
     api: ApiParts,
     limit: PageSize = 50,
-    after: Annotated[str | None, Query(max_length=300, description="Subject of the last item before.")] = None,
+    after: Annotated[
+        str | None, Query(max_length=300, pattern=PRINTABLE, description="Subject of the last item before.")
+    ] = None,
 ) -> Response:
     """Quotas of all subjects that have one of their own; the default's comes first."""
     who.must_read_all()

@@ -1,0 +1,63 @@
+"""Requests made from the published document, good and bad: no 5xx, and no answer that isn't documented."""
+
+from __future__ import annotations
+
+import schemathesis
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import CheckFunction, not_a_server_error
+from schemathesis.config import SchemathesisConfig
+from schemathesis.specs.openapi import checks as openapi_checks
+
+from sublet_hub.api.app import Options, create_app
+from sublet_hub.domain import accounts
+from sublet_hub.domain.admission import LeaseRequest
+from sublet_hub.domain.flavors import Tier
+from sublet_hub.storage import leasing, metering
+from sublet_hub.storage.memory import MemoryStore
+from tests.api.fake_hub import READ, SPAWN, WRITE, FakeHub
+from tests.fixtures.books import books, limit
+
+CHECKS: list[CheckFunction] = [
+    not_a_server_error,
+    openapi_checks.status_code_conformance,
+    openapi_checks.content_type_conformance,
+    openapi_checks.response_headers_conformance,
+    openapi_checks.response_schema_conformance,
+    openapi_checks.negative_data_rejection,
+    openapi_checks.unsupported_method,
+    openapi_checks.allow_header_conformance,
+    openapi_checks.ignored_auth,
+]
+
+
+class Everyone(dict[str, list[str]]):
+    """Users of any name, in no group."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __missing__(self, name: str) -> list[str]:
+        return []
+
+
+def served() -> object:
+    """An api whose asker may do everything, on a hub that knows every name."""
+    hub = FakeHub(users=Everyone(alice=["lab"]))
+    hub.tokens["all"] = ("user", "alice", ["access:services", READ, WRITE, SPAWN])
+    kept = books(MemoryStore())
+    limit(kept, gpu_seconds=(36000, "day"), gpus=4)
+    wanted = LeaseRequest("alice", accounts.user("alice"), "gpu-1x", Tier.GUARANTEED)
+    metering.start(kept, leasing.request(kept, wanted, actor="service:x").id, kept.clock.now_ms())
+    return create_app(kept, hub.client(), Options(session_key=b"k" * 32))
+
+
+REJECTED = ["401", "403", "404", "405", "409", "413", "415", "422"]
+CONFIG = SchemathesisConfig.from_dict({"checks": {"negative_data_rejection": {"expected-statuses": REJECTED}}})
+
+schema = schemathesis.openapi.from_asgi("/services/sublet/api/openapi.json", served(), config=CONFIG)
+
+
+@schema.parametrize()
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+def test_the_api_keeps_to_its_document(case: schemathesis.Case[object]) -> None:
+    case.call_and_validate(headers={"Authorization": "token all"}, checks=CHECKS)
