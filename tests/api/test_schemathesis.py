@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import CheckFunction, not_a_server_error
@@ -59,5 +61,5 @@ schema = schemathesis.openapi.from_asgi("/services/sublet/api/openapi.json", ser
 
 @schema.parametrize()
 @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
-def test_the_api_keeps_to_its_document(case: schemathesis.Case[object]) -> None:
+def test_the_api_keeps_to_its_document(case: schemathesis.Case[Any]) -> None:
     case.call_and_validate(headers={"Authorization": "token all"}, checks=CHECKS)
