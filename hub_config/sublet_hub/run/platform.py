@@ -21,6 +21,7 @@ START_ATTEMPTS_MAX = 3
 WATCH_SECONDS = 0.2
 TRIM_LOGS_SECONDS = 60.0
 SAME_WISH_SECONDS = 1.0
+GREET_AGAIN_SECONDS = 1.0
 KILL_SECONDS = 5.0
 """How long the kernel may take to end a killed process."""
 
@@ -36,8 +37,9 @@ class Stopped(Exception):
 class Platform:
     """The parts of one platform, run by one thread."""
 
-    def __init__(self, settings: Settings, parts: Sequence[Part], on_restart: Callable[[str], None]) -> None:
-        """`on_restart` is called with a part's name each time that it answers again after it had died."""
+    def __init__(self, settings: Settings, parts: Sequence[Part], on_restart: Callable[[str], bool]) -> None:
+        """`on_restart` is called with a part's name when it answers again after it had died, and again every
+        second until it says True."""
         self.children = {
             part.name: Child(
                 part, environment(settings, part), settings.logs_dir, settings.restart_backoff_max_seconds
@@ -49,6 +51,7 @@ class Platform:
         self._stops = 0
         self._last_stop_at = -SAME_WISH_SECONDS
         self._returning: set[str] = set()
+        self._to_greet: dict[str, float] = {}
         self._wake, self._waker = socket.socketpair()
 
     @contextmanager
@@ -82,6 +85,7 @@ class Platform:
         while not self._stops:
             for child in self.children.values():
                 self._keep_up(child)
+            self._greet()
             if time.monotonic() > trim_at:
                 trim_at = time.monotonic() + TRIM_LOGS_SECONDS
                 for child in self.children.values():
@@ -154,7 +158,15 @@ class Platform:
         elif name in self._returning and child.answers():
             self._returning.discard(name)
             log.info("%s is back, after %.1f s", name, child.age_seconds)
-            self._on_restart(name)
+            self._to_greet[name] = time.monotonic()
+
+    def _greet(self) -> None:
+        """Tell of the parts that are back; where that can't be done yet (the hub is away as well), try again."""
+        for name, at in list(self._to_greet.items()):
+            if time.monotonic() >= at:
+                self._to_greet[name] = time.monotonic() + GREET_AGAIN_SECONDS
+                if self._on_restart(name):
+                    del self._to_greet[name]
 
     def _pause(self) -> None:
         """Sleep until a signal or the next look is due."""

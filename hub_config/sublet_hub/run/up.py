@@ -29,6 +29,7 @@ MakeParts = Callable[[Settings, Secrets], Sequence[Part]]
 EXIT_STOPPED = 0
 EXIT_FAILED = 1
 EXIT_ALREADY_RUNNING = 2
+TELL_TIMEOUT_SECONDS = 10.0
 
 NOT_STARTED = (GpuDiscoveryError, PortTaken, PartMissing, SettingsError, CredentialsError, StartFailed)
 
@@ -98,19 +99,21 @@ def _record_shutdown(settings: Settings) -> None:
         log.warning("Why the leases end could not be recorded: %s", error)
 
 
-def _after_restart(name: str, settings: Settings, secrets: Secrets) -> None:
-    """A new proxy knows no route; the hub would notice in minutes, so we tell it."""
+def _after_restart(name: str, settings: Settings, secrets: Secrets) -> bool:
+    """Tell the hub of a new proxy, which knows no route; by itself it would notice in minutes. False: not yet."""
     if name != "proxy":
-        return
+        return True
     try:
         httpx.post(
             f"{settings.hub_api_url}/proxy",
             headers={"Authorization": f"token {secrets.runner_token}"},
-            timeout=30,
+            timeout=TELL_TIMEOUT_SECONDS,
             trust_env=False,
         ).raise_for_status()
     except httpx.HTTPError as error:
-        log.warning("The hub could not be told of the new proxy (%s); it finds out by itself in minutes.", error)
+        log.info("The hub could not be told of the new proxy yet (%s).", error)
+        return False
+    return True
 
 
 def welcome(settings: Settings, credentials: Credentials) -> str:
