@@ -78,6 +78,15 @@ def test_what_can_not_be_had_is_shown_with_its_reason_and_when_it_resets() -> No
     assert 'class="flavor unavailable"' in html
 
 
+def test_a_limit_at_once_is_told_apart_from_one_that_is_used_up() -> None:
+    at_once = used_up() | {
+        "limit": {"what": "gpus", "limit": 2, "window": None, "flavor": None},
+        "retry_at": None,
+    }
+    html = form_for([offer("sim-4x", "4 × Sim", OWN, gpus=4, refusals={"user:alice": at_once})])
+    assert "This would be more than your limit of 2 GPUs at once." in html
+
+
 def test_a_reason_without_a_limit_is_told_in_the_apis_words() -> None:
     away = problem("meter-away", "Metering is not running, so nothing can be leased.", 503)
     html = form_for([offer("sim", "Sim", OWN, refusals={"user:alice": away})])
@@ -139,7 +148,7 @@ def ended(reason: str, **members: Any) -> Json:
 def test_a_server_that_a_quota_ended_is_explained_first() -> None:
     html = form_for(usual_offers(OWN), last=ended("quota"))
     assert html.index("Your last server was stopped") < html.index("Flavor")
-    assert "It ran on <strong>sim-1x</strong> until" in html
+    assert "It ran on <strong>1 × Simulated GPU</strong> until" in html
     assert "Your limit of 10 GPU-hours per week is used up." in html
     assert 'It resets <time datetime="2026-11-30T00:00:00Z"' in html
     assert f"To get more, ask {CONTACT}." in html

@@ -228,7 +228,11 @@ async def test_the_home_page_shows_the_lease_of_a_server(api: FakeApi, spawner: 
     spawner.user_options = {"flavor": "sim-1x", "tier": "guaranteed"}
     await spawner.start()
     shown = await spawner.lease_shown()
-    assert (shown.flavor, shown.price, shown.account) == ("sim-1x", "2.00\u00a0USD per hour", "Your own account")
+    assert (shown.flavor, shown.price, shown.account) == (
+        "1 × Simulated GPU",
+        "2.00\u00a0USD per hour",
+        "Your own account",
+    )
     assert shown.simulated
     api.broken = True
     assert await spawner.lease_shown() is None

@@ -147,7 +147,7 @@ def test_the_whole_way_from_signing_in_to_stopping(hub: Hub) -> None:
         assert (asked.body["user"], asked.body["flavor"], asked.body["tier"]) == ("ada", "sim-1x", "surplus")
 
         home = browser.get("/hub/home")
-        for text in ("Running", "Simulated", "sim-1x", "Runs until", "Your own account"):
+        for text in ("Running", "Simulated", "1 × Simulated GPU", "Runs until", "Your own account"):
             assert text in home.text
         assert browser.delete("/hub/api/users/ada/server").status_code in {202, 204}
         wait_for(lambda: not browser.get("/hub/api/users/ada").json()["servers"], "the server to be gone")

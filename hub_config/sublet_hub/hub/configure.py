@@ -20,7 +20,6 @@ QUOTA_PREFIX = "/hub/api/quotas/"
 
 API_SERVICE = "sublet"
 API_OAUTH_CLIENT = "service-sublet"
-METER_SERVICE = "sublet-meter"
 SPAWNER_SERVICE = "sublet-spawner"
 RUNNER_SERVICE = "sublet-up"
 ADMIN_SERVICE = "sublet-admin"
@@ -76,7 +75,6 @@ def services(secrets: Secrets, credentials: Credentials) -> list[dict[str, Any]]
             "oauth_client_allowed_scopes": [QUOTAS_READ, QUOTAS_WRITE],
             "display": False,
         },
-        {"name": METER_SERVICE, "api_token": secrets.meter_token, "display": False},
         {"name": SPAWNER_SERVICE, "api_token": secrets.spawner_token, "display": False},
         {"name": RUNNER_SERVICE, "api_token": secrets.runner_token, "display": False},
         {"name": ADMIN_SERVICE, "api_token": credentials.admin_token, "display": False},
@@ -98,12 +96,6 @@ def roles(admins: list[str]) -> list[dict[str, Any]]:
             "description": "Looks up whether a user or group exists, and who is in which group",
             "scopes": ["list:users", "read:users:name", "read:users:groups", "list:groups", "read:groups"],
             "services": [API_SERVICE],
-        },
-        {
-            "name": "sublet-meter",
-            "description": "Sees which servers run, and stops them when their lease is over",
-            "scopes": ["list:users", "read:users:name", "read:servers", "delete:servers"],
-            "services": [METER_SERVICE],
         },
         {
             "name": "sublet-spawner",
@@ -168,8 +160,9 @@ def _spawner(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.JupyterHub.allow_named_servers = True
     c.JupyterHub.named_server_limit_per_user = settings.servers_per_user_max
     c.JupyterHub.concurrent_spawn_limit = settings.concurrent_spawns_max
-    # The meter finds ended servers by itself; the hub's own look makes its page agree soon after.
-    c.Spawner.poll_interval = 5
+    # The supervising parents end servers at their deadlines; the hub sees it at its next look, which is one file of
+    # /proc. Until then its pages would send the user to a server that is gone.
+    c.Spawner.poll_interval = 1
 
 
 def _pages(c: Config) -> None:

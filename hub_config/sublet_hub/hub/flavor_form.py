@@ -103,7 +103,7 @@ def build_form(
     return FormView(
         accounts=tuple(AccountView(name, labels[name], name == paying) for name in accounts),
         flavors=tuple(_flavor(offer, chosen, labels, user) for offer in offers),
-        ended=show_ended(last),
+        ended=show_ended(last, offers),
         no_quota=bool(problems) and all(each is not None and each.name == "no-quota" for each in problems),
         tier_help=tuple(wording.TIER_HELP[tier] for tier in wording.TIER_HELP if len(tiers) > 1 and tier in tiers),
         contact=contact,

@@ -32,7 +32,7 @@ from sublet_hub.hub.choice import (
 from sublet_hub.hub.lease_client import API_PATH, ApiAwayError, Ask, LeaseClient, RefusedError
 from sublet_hub.hub.messages import Grant
 from sublet_hub.hub.progress import LeaseProgress
-from sublet_hub.hub.refusal import AWAY_STATUS, Explanation, LeaseRefusedError, explain
+from sublet_hub.hub.refusal import AWAY_STATUS, Explanation, LeaseRefusedError, explain, explain_end
 
 BAD_CHOICE_STATUS = 400
 NEWEST_LEASES = 20
@@ -201,21 +201,25 @@ class LeaseMixin(Spawner):
         """The running server's lease for the home page; None where there is none or the api is away."""
         if not self.lease_id:
             return None
+        client = self._client(self.sublet_page_timeout)
         try:
-            lease = await self._client(self.sublet_page_timeout).lease(self.lease_id)
+            lease = await client.lease(self.lease_id)
+            return lease_view.show_lease(lease, await client.offers(self.user.name, self._groups()))
         except (ApiAwayError, RefusedError):
             return None
-        return lease_view.show_lease(lease)
 
     async def last_end_html(self, server_name: str = "") -> str:
         """Why policy ended a server of this name the last time, as HTML; empty where it didn't."""
-        client, user = self._client(self.sublet_page_timeout), self.user.name
+        client = self._client(self.sublet_page_timeout)
         try:
-            leases = await client.last_leases(user, NEWEST_LEASES)
+            leases = await client.last_leases(self.user.name, NEWEST_LEASES)
+            last = next((lease for lease in leases if lease.server_name == server_name), None)
+            if last is None or explain_end(last) is None:
+                return ""
+            ended = lease_view.show_ended(last, await client.offers(self.user.name, self._groups()))
         except (ApiAwayError, RefusedError):
             return ""
-        last = next((lease for lease in leases if lease.server_name == server_name), None)
-        return lease_view.render_ended(last, self.sublet_contact, self.sublet_usage_url)
+        return lease_view.render_ended(ended, self.sublet_contact, self.sublet_usage_url) if ended else ""
 
     # ---------------------------------------------------------------- within
 

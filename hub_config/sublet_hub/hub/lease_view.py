@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sublet_hub.hub import wording
 from sublet_hub.hub.markup import render, time_element
-from sublet_hub.hub.messages import Lease
+from sublet_hub.hub.messages import Lease, Offer
 from sublet_hub.hub.refusal import Explanation, explain_end
 
 
@@ -41,13 +42,18 @@ class Line:
     html: str
 
 
-def show_lease(lease: Lease) -> LeaseView:
+def title_of(flavor: str, offers: Sequence[Offer]) -> str:
+    """What a flavor is called; its name where it isn't offered any more."""
+    return next((offer.title for offer in offers if offer.flavor == flavor), flavor)
+
+
+def show_lease(lease: Lease, offers: Sequence[Offer]) -> LeaseView:
     """A lease that runs, in words."""
     per_hour = lease.price_microunits_per_gpu_hour * lease.gpus_milli // 1000
     bound = lease.deadline_limit
     limit = "" if bound is None else f"limit of {wording.limit(bound, lease.currency)}"
     return LeaseView(
-        flavor=lease.flavor,
+        flavor=title_of(lease.flavor, offers),
         tier=wording.TIERS.get(lease.tier, lease.tier),
         account=wording.account(lease.account, lease.user),
         price=wording.price_per_hour(per_hour, lease.currency),
@@ -57,16 +63,17 @@ def show_lease(lease: Lease) -> LeaseView:
     )
 
 
-def show_ended(lease: Lease | None) -> EndedView | None:
+def show_ended(lease: Lease | None, offers: Sequence[Offer]) -> EndedView | None:
     """A lease that was ended by policy; None for all others."""
     why = None if lease is None else explain_end(lease)
-    return None if lease is None or why is None else EndedView(lease.flavor, lease.over_at, why)
+    if lease is None or why is None:
+        return None
+    return EndedView(title_of(lease.flavor, offers), lease.over_at, why)
 
 
-def render_ended(lease: Lease | None, contact: str, usage_url: str) -> str:
-    """Why a server was ended, as HTML; empty where there is nothing to explain."""
-    ended = show_ended(lease)
-    return "" if ended is None else render("sublet/ended.html", ended=ended, contact=contact, usage_url=usage_url)
+def render_ended(ended: EndedView, contact: str, usage_url: str) -> str:
+    """Why a server was ended, as HTML."""
+    return render("sublet/ended.html", ended=ended, contact=contact, usage_url=usage_url)
 
 
 def runs_until(deadline: datetime) -> Line:

@@ -37,6 +37,9 @@ def explain(problem: Problem, user: str, currency: str) -> Explanation:
     if problem.name != "quota-exceeded" or bound is None or bound.what == "lease_seconds":
         return Explanation(problem.detail, problem.retry_at, ask)
     subject = bound.subject or problem.subject
+    if bound.window is None:
+        more = f"This would be more than {wording.whose(subject, user)} limit of {wording.limit(bound, currency)}."
+        return Explanation(more, problem.retry_at, ask)
     return Explanation(_reached(bound, subject, user, currency), bound.resets_at or problem.retry_at, ask)
 
 
