@@ -25,7 +25,7 @@ from sublet_hub.api.pages import router as pages
 from sublet_hub.api.problem_page import is_for_people, problem_page
 from sublet_hub.api.problems import of_http, of_validation, problem_response
 from sublet_hub.api.reads import open_leases
-from sublet_hub.api.routers import audit, flavors, leases, notices, platform, pools, sign_in, usage
+from sublet_hub.api.routers import audit, flavors, leases, notices, platform, pools, quick, sign_in, usage
 from sublet_hub.api.routers.quotas import HUB_PREFIX, OWN_PREFIX, quota_router
 from sublet_hub.api.session import CALLBACK, Sessions
 from sublet_hub.domain.errors import PublicError
@@ -83,6 +83,7 @@ def create_app(books: Books, hub: Hub, options: Options) -> FastAPI:
 
 
 def _add_routes(app: FastAPI) -> None:
+    app.routes.append(quick.ROUTE)
     app.include_router(quota_router(HUB_PREFIX, in_schema=True))
     app.include_router(quota_router(OWN_PREFIX, in_schema=False))
     for resource in (leases, flavors, pools, usage, notices, audit, platform, sign_in):

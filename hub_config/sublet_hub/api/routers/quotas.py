@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from sublet_hub.api import present
-from sublet_hub.api.asking import Api, ApiParts, Asker, api_of, asker
+from sublet_hub.api.asking import Api, ApiParts, Asker
 from sublet_hub.api.auth import Principal
 from sublet_hub.api.models.fields import LONGEST_NAME, PRINTABLE
 from sublet_hub.api.models.quotas import LimitRequest, QuotaChangeModel, QuotaModel, QuotaPatch, QuotaPut
@@ -72,7 +72,8 @@ async def list_quotas(
     )
 
 
-async def _read(subject: Subject, who: Principal, api: Api) -> Response:
+async def read_quota(subject: Subject, who: Principal, api: Api) -> Response:
+    """A quota as it stands, for those who may see it."""
     if subject not in who.accounts:
         who.must_read_all()
     try:
@@ -158,9 +159,8 @@ def quota_router(prefix: str, *, in_schema: bool) -> APIRouter:
 def _add(router: APIRouter, path: str, kind: str, subject_of: SubjectOf) -> None:
     """The four methods of one kind of subject."""
 
-    async def read(request: Request, subject: Subject = Depends(subject_of)) -> Response:
-        # The one read that programs poll: two dependencies less are a tenth of its time.
-        return await _read(subject, await asker(request), api_of(request))
+    async def read(who: Asker, api: ApiParts, subject: Subject = Depends(subject_of)) -> Response:
+        return await read_quota(subject, who, api)
 
     async def put(body: QuotaPut, writing: Writing, subject: Subject = Depends(subject_of)) -> Response:
         return await _put(subject, body, writing)
