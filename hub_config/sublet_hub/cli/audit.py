@@ -14,9 +14,9 @@ from rich.text import Text
 
 from sublet_hub.cli import units
 from sublet_hub.cli.client import API, PAGE_SIZE, Client
-from sublet_hub.cli.exits import PROBLEM, CommandError, Unreachable
+from sublet_hub.cli.exits import PROBLEM, CommandError, NotAllowed, Unreachable
 from sublet_hub.cli.options import Output, console, json_option, table, with_platform
-from sublet_hub.cli.platform import local_settings
+from sublet_hub.cli.platform import AS_OWNER, local_settings
 from sublet_hub.cli.proof import verify_all
 from sublet_hub.cli.readings import AuditLine, read
 from sublet_hub.credentials import CredentialsError
@@ -88,6 +88,8 @@ def verify(as_json: bool) -> None:
     try:
         with open_books(settings) as books, _progress(quiet=as_json) as progress:
             report = verify_all(books, Anchors(settings.anchors_file).read(), progress)
+    except PermissionError as error:
+        raise NotAllowed(f"You may not read {error.filename}.", hint=AS_OWNER) from None
     except (PublicError, SettingsError, CredentialsError) as error:
         raise Unreachable(str(error), hint="Look with: sublet doctor") from None
     except ValueError as error:  # a file that was tampered with, in a way that is no chain at all

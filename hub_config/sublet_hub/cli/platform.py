@@ -7,6 +7,8 @@ that is shown; the admin token of a data folder is never sent to an address that
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +20,13 @@ from sublet_hub.credentials import CREDENTIALS_FILE, CredentialsError, read_cred
 from sublet_hub.settings import Settings, SettingsError, load_settings
 
 DATA_FOLDER = ".sublet"
+UP_LOCK = "up.lock"
+"""`sublet up` holds it while it runs, and writes its address there (run/lock.py)."""
+
 ELSEWHERE = "Run this in the platform's folder, or give --url and set SUBLET_TOKEN to a hub token."
+AS_OWNER = (
+    "Run this as the user whom the platform runs as, or give --url and set SUBLET_TOKEN to a hub token of yours."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,17 +68,41 @@ def find_target(url: str | None, env: Mapping[str, str] | None = None, start: Pa
             )
         return Target(_checked(url), token)
     settings = local_settings(env, start)
+    url = running_url(settings.data) or settings.public_url
     if token:
-        return Target(settings.public_url, token)
+        return Target(url, token)
     try:
-        return Target(settings.public_url, read_credentials(settings.data).admin_token)
+        return Target(url, read_credentials(settings.data).admin_token)
     except CredentialsError as error:
         raise Unreachable(str(error)) from None
     except PermissionError:
-        raise NotAllowed(
-            f"You may not read {settings.data / CREDENTIALS_FILE}.",
-            hint="Run this as the user whom the platform runs as, or set SUBLET_TOKEN to a hub token of yours.",
-        ) from None
+        raise NotAllowed(f"You may not read {settings.data / CREDENTIALS_FILE}.", hint=AS_OWNER) from None
+
+
+def is_running(data: Path) -> bool:
+    """Whether a `sublet up` holds the data folder."""
+    try:
+        descriptor = os.open(data / UP_LOCK, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def running_url(data: Path) -> str | None:
+    """Where the platform of a data folder listens, by its own word; None where it doesn't run, or isn't up yet."""
+    if not is_running(data):
+        return None
+    try:
+        address = json.loads((data / UP_LOCK).read_text(encoding="utf-8"))["address"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return address if isinstance(address, str) else None
 
 
 def local_settings(env: Mapping[str, str] | None = None, start: Path | None = None) -> Settings:
@@ -79,10 +111,12 @@ def local_settings(env: Mapping[str, str] | None = None, start: Path | None = No
     data = find_data(start or Path.cwd(), env)
     if data is None:
         raise Unreachable("There is no Sublet platform in this folder or above it.", hint=ELSEWHERE)
-    if not data.is_dir():
-        raise Unreachable(f"SUBLET_DATA names {data}, which is no folder.", hint=ELSEWHERE)
     try:
+        if not data.is_dir():
+            raise Unreachable(f"SUBLET_DATA names {data}, which is no folder.", hint=ELSEWHERE)
         return load_settings({**env, "SUBLET_DATA": str(data)})
+    except PermissionError as error:
+        raise NotAllowed(f"You may not read {error.filename}.", hint=AS_OWNER) from None
     except SettingsError as error:
         raise UsageProblem(str(error), hint=f"Mend {data / 'sublet.toml'} or the environment.") from None
 

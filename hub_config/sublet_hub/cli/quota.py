@@ -84,7 +84,10 @@ def list_(client: Client, output: Output) -> None:
     now = units.now_utc()
     for reading in readings:
         for i, limit in enumerate(reading.limits):
-            rows.add_row(reading.subject if i == 0 else "", *_cells(limit, currency, now))
+            rows.add_row(
+                reading.subject if i == 0 else "",
+                *_cells(limit, currency, now, of_default=reading.subject == "default"),
+            )
         if not reading.limits:
             rows.add_row(reading.subject, "no limits", "", "", "", "", "")
     output.show(documents, rows if readings else Text("No quota is set; nobody can lease anything."))
@@ -169,13 +172,13 @@ def _body(limits: tuple[str, ...], source: IO[bytes] | None, time_zone: str | No
 def _from_file(source: IO[bytes]) -> dict[str, Json]:
     content = source.read(BODY_MOST_BYTES + 1)
     if len(content) > BODY_MOST_BYTES:
-        raise UsageProblem(f"{source.name} is longer than {BODY_MOST_BYTES // 1024} KiB; that is no quota.")
+        raise UsageProblem(f"The file is longer than {BODY_MOST_BYTES // 1024} KiB; that is no quota.")
     try:
         document = json.loads(content)
-    except ValueError as error:
-        raise UsageProblem(f"{source.name} is not valid JSON: {error}.") from None
+    except (ValueError, RecursionError) as error:
+        raise UsageProblem(f"The file is not valid JSON: {error}.") from None
     if not isinstance(document, dict):
-        raise UsageProblem(f'{source.name} holds no quota: write {{"limits": [...], "time_zone": "UTC"}}.')
+        raise UsageProblem('The file holds no quota: write {"limits": [...], "time_zone": "UTC"}.')
     return document
 
 
@@ -190,18 +193,18 @@ def _describe(client: Client, reading: Quota) -> tuple[Table | Text, ...]:
     rows = table("Limit", "Allowed", "Used", "Held", "Left", "Begins anew", title=title, right=_NUMBERS)
     currency, now = _currency(client, [reading]), units.now_utc()
     for limit in reading.limits:
-        rows.add_row(*_cells(limit, currency, now))
+        rows.add_row(*_cells(limit, currency, now, of_default=reading.subject == "default"))
     return (rows,)
 
 
-def _cells(limit: Limit, currency: str, now: datetime) -> tuple[str, ...]:
+def _cells(limit: Limit, currency: str, now: datetime, *, of_default: bool) -> tuple[str, ...]:
     name = WHAT_NAMES.get(limit.what, limit.what)
     window = {None: "", "total": " in total"}.get(limit.window, f" per {limit.window}")
     if limit.window and limit.window.startswith("P"):
         window = f" in any {limit.window}"
     flavor = f" on {limit.flavor}" if limit.flavor else ""
-    show_use = limit.window is not None or limit.what in AT_ONCE
-    use = (limit.used, limit.held, limit.left) if show_use else ()
+    counts = limit.window is not None or limit.what in AT_ONCE
+    use = (limit.used, limit.held, limit.left) if counts and not of_default else ()
     amounts = [amount(limit.what, each, currency) for each in (limit.limit, *use)]
     resets = (
         f"{units.moment(limit.resets_at, now)} ({units.distance(limit.resets_at, now)})" if limit.resets_at else ""

@@ -15,7 +15,7 @@ from sublet_hub.cli.doctor import data_folder, installation, machine, running
 from sublet_hub.cli.doctor.findings import Check, Finding, Level, problem
 from sublet_hub.cli.exits import PROBLEM
 from sublet_hub.cli.options import Output, console, json_option
-from sublet_hub.cli.platform import local_settings
+from sublet_hub.cli.platform import AS_OWNER, local_settings
 from sublet_hub.credentials import CredentialsError
 from sublet_hub.domain.errors import PublicError
 from sublet_hub.settings import Settings, SettingsError
@@ -75,6 +75,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
         with open_books(settings) as books:
             for book_check in BOOK_CHECKS:
                 yield from _guarded(book_check.__name__, partial(book_check, settings, books))
+    except PermissionError as error:
+        yield problem("database", f"You may not read {error.filename}.", AS_OWNER)
     except (PublicError, CredentialsError, SettingsError) as error:
         mend = "`sublet up` makes and migrates the database; with PostgreSQL, look at SUBLET_DATABASE_URL."
         yield problem("database", str(error), mend)

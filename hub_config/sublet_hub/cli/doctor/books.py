@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sublet_hub.cli import units
 from sublet_hub.cli.doctor.findings import Finding, ok, problem, warning
-from sublet_hub.cli.doctor.running import is_running
+from sublet_hub.cli.platform import is_running
 from sublet_hub.cluster.records import RecordError, read_record
 from sublet_hub.domain.accounts import DEFAULT
 from sublet_hub.domain.audit import record_mac
@@ -55,7 +55,7 @@ def heartbeat(settings: Settings, books: Books) -> Iterator[Finding]:
     """The meter was heard of lately: without it no lease is granted."""
     with books.store.transaction(write=False) as tx:
         beat_ms = tx.last_beat(METER)
-    if not is_running(settings):
+    if not is_running(settings.data):
         return  # `parts` says so
     if beat_ms is None:
         yield problem("heartbeat", "The meter has never been heard of; no lease is granted.", METER_LOG_MEND)

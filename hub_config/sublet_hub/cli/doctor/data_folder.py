@@ -66,7 +66,8 @@ def configuration(settings: Settings) -> Iterator[Finding]:
     try:
         catalog = load_catalog(settings)
     except SettingsError as error:
-        yield problem("configuration", str(error), f"Mend {settings.toml_file} and start Sublet again.")
+        for line in str(error).splitlines():
+            yield problem("configuration", line, f"Mend {settings.toml_file} and start Sublet again.")
         return
     if not catalog.flavors:
         mend = f"Add a [[pools]] and a [[flavors]] table to {settings.toml_file}."

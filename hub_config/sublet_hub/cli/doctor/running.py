@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 
 from sublet_hub.cli.doctor.findings import Finding, ok, problem, warning
+from sublet_hub.cli.platform import is_running, running_url
 from sublet_hub.credentials import CredentialsError, read_secrets
 from sublet_hub.run.parts import Part, PartMissing, parts_of
 from sublet_hub.run.ports import PortTaken, check_free
@@ -19,30 +18,21 @@ TIMEOUT_SECONDS = 5.0
 HEALTH = "/services/sublet/health"
 
 
-def is_running(settings: Settings) -> bool:
-    """Whether a `sublet up` holds the data folder."""
-    try:
-        descriptor = os.open(settings.data / "up.lock", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
-
-
 def parts(settings: Settings) -> Iterator[Finding]:
     """The platform runs and each part answers; or it is stopped and its ports are free."""
-    if not is_running(settings):
+    if not is_running(settings.data):
         try:
             check_free(settings, wait_seconds=0)
             yield warning("parts", "Sublet is not running; its ports are free.", "Start it with: sublet up")
         except PortTaken as error:
             for line in str(error).splitlines():
                 yield problem("parts", f"Sublet is not running. {line}", "Free the port, then: sublet up")
+        return
+    at = running_url(settings.data)
+    if at != settings.public_url:
+        mend = "Set SUBLET_PORT and SUBLET_HOST here as they were when it was started, or in sublet.toml."
+        text = f"Sublet runs at {at}, but by the settings here it would at {settings.public_url}."
+        yield problem("parts", text, mend)
         return
     try:
         for part in parts_of(settings, read_secrets(settings.data)):

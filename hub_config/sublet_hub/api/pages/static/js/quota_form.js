@@ -166,7 +166,7 @@ function wholeUnits(text, size) {
   const [whole, fraction = ""] = written.split(".");
   const scaled = BigInt(whole + fraction) * BigInt(size);
   const divisor = 10n ** BigInt(fraction.length);
-  if (scaled % divisor !== 0n) return "That is no whole number of the smallest unit.";
+  if (scaled % divisor !== 0n) return "That is not a whole number of the smallest unit; write fewer decimals.";
   const value = scaled / divisor;
   return value > 10n ** 12n ? "That is more than a limit can be." : Number(value);
 }
