@@ -1,4 +1,4 @@
-"""Write the parts of docs/ that are made from the code: settings.md and openapi.json. `make docs` calls it."""
+"""Write the parts of docs/ that are made from the code: settings, commands and the API. `make docs` calls it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from pathlib import Path
 
 from sublet_hub.api.app import published_document
 from sublet_hub.catalog import starter_toml
+from sublet_hub.cli.reference import cli_page
 from sublet_hub.cluster.gpus import simulated
 from sublet_hub.settings import describe
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SETTINGS = DOCS / "settings.md"
 OPENAPI = DOCS / "openapi.json"
+CLI = DOCS / "cli.md"
 
 HEAD = """\
 # Settings
@@ -66,6 +68,6 @@ def openapi_json() -> str:
 
 
 if __name__ == "__main__":
-    for path, content in ((SETTINGS, settings_page()), (OPENAPI, openapi_json())):
+    for path, content in ((SETTINGS, settings_page()), (CLI, cli_page()), (OPENAPI, openapi_json())):
         path.write_text(content, encoding="utf-8")
         sys.stdout.write(f"wrote {path}\n")

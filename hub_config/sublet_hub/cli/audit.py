@@ -15,7 +15,7 @@ from rich.text import Text
 from sublet_hub.cli import units
 from sublet_hub.cli.client import API, PAGE_SIZE, Client
 from sublet_hub.cli.exits import PROBLEM, CommandError, NotAllowed, Unreachable
-from sublet_hub.cli.options import Output, console, json_option, table, with_platform
+from sublet_hub.cli.options import Output, console, report_json_option, table, with_platform
 from sublet_hub.cli.platform import AS_OWNER, local_settings
 from sublet_hub.cli.proof import verify_all
 from sublet_hub.cli.readings import AuditLine, read
@@ -75,7 +75,7 @@ def _short(value: object) -> str:
 
 
 @audit.command("verify")
-@json_option
+@report_json_option
 def verify(as_json: bool) -> None:
     """Prove that no audit record and no ledger entry was changed or removed.
 

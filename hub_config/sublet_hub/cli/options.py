@@ -59,6 +59,7 @@ def table(*headings: str, title: str | None = None, right: Iterable[str] = ()) -
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print the answer as JSON, exactly as the API gives it."
 )
+report_json_option = click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 url_option = click.option(
     "--url",
     metavar="URL",

@@ -14,7 +14,7 @@ from sublet_hub.cli.doctor import books as of_books
 from sublet_hub.cli.doctor import data_folder, installation, machine, running
 from sublet_hub.cli.doctor.findings import Check, Finding, Level, problem
 from sublet_hub.cli.exits import PROBLEM
-from sublet_hub.cli.options import Output, console, json_option
+from sublet_hub.cli.options import Output, console, report_json_option
 from sublet_hub.cli.platform import AS_OWNER, local_settings
 from sublet_hub.credentials import CredentialsError
 from sublet_hub.domain.errors import PublicError
@@ -45,7 +45,7 @@ SIGNS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.PROBL
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@json_option
+@report_json_option
 def doctor(as_json: bool) -> None:
     """Say what is wrong with this installation and how to mend it. Changes nothing.
 
