@@ -73,9 +73,6 @@ class Secrets:
     api_token: str = field(repr=False)
     """Hub token of the service `sublet`, and the secret of its OAuth client."""
 
-    meter_token: str = field(repr=False)
-    """Hub token of the service `sublet-meter`: stops servers."""
-
     spawner_token: str = field(repr=False)
     """Hub token of the service `sublet-spawner`, which the hub's spawner shows to the api."""
 

@@ -54,6 +54,8 @@ def test_lowering_a_quota_warns_and_stops(platform: Platform, sign_in: SignIn, c
     ended, deadline = (datetime.fromisoformat(lease[name]) for name in ("ended_at", "deadline_at"))
     assert 0 <= (ended - deadline).total_seconds() < 1
 
+    session = platform.sign_in("bob")
+    wait_until(lambda: session.server() is None, 10, "the hub has seen that bob's server is gone")
     bob.goto("/hub/spawn")
     expect(bob.get_by_text("gpu-admins@example.org").first).to_be_visible()
     said = bob.locator("main").inner_text()

@@ -40,7 +40,7 @@ def run_cell(page: Page, code: str) -> str:
     page.keyboard.press("Shift+Enter")
     output = page.locator(".jp-NotebookPanel .jp-OutputArea-output").first
     output.wait_for(timeout=120_000)
-    expect(output).to_contain_text("left", timeout=120_000)
+    expect(output).to_contain_text("Leases at once", timeout=120_000)
     return output.inner_text()
 
 

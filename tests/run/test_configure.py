@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from sublet_hub.credentials import Credentials, Secrets
-from sublet_hub.hub.configure import CUSTOM_SCOPES, METER_SERVICE, roles
+from sublet_hub.hub.configure import CUSTOM_SCOPES, roles
 from sublet_hub.run.first_start import make_folders, prepare
 from sublet_hub.run.parts import Part, environment, parts_of
 from sublet_hub.settings import Settings, load_settings
@@ -196,7 +196,6 @@ def test_every_role_uses_only_scopes_of_ours_or_the_hubs() -> None:
 
     used = {scope.partition("!")[0] for role in roles([]) for scope in role["scopes"]}
     assert used - set(scope_definitions) - set(CUSTOM_SCOPES) == set()
-    assert METER_SERVICE in {name for role in roles([]) for name in role["services"]}
 
 
 def test_the_environment_of_a_part_has_no_secret_but_its_own(hub: Hub) -> None:
