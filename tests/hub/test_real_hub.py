@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from sublet_hub.cluster.local import LocalCluster
 from sublet_hub.credentials import Credentials
 from sublet_hub.run.first_start import make_folders, prepare
 from sublet_hub.run.parts import Part, environment, parts_of
@@ -108,8 +109,6 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
 
 
 def end_servers(settings: Settings) -> None:
-    from sublet_hub.cluster.local import LocalCluster
-
     cluster = LocalCluster(settings.data)
     for lease in cluster.observe():
         cluster.stop(lease.lease_id)
@@ -178,6 +177,18 @@ def test_a_server_lives_on_over_the_hubs_sudden_death_and_its_end_is_noticed(hub
             wait_for(lambda: not is_ready(browser, "cleo"), "the hub to notice the end at the deadline")
     finally:
         hub.api.lease_seconds = 3600
+
+
+def test_a_start_that_is_cancelled_ends_the_lease_and_the_process(hub: Hub) -> None:
+    with hub.signed_in("slow-ida") as browser:
+        page = start(browser, "slow-ida", offer="cpu/guaranteed")
+        assert "Your server is starting" in page.text
+        assert browser.delete("/hub/api/users/slow-ida/server").status_code in {202, 204}
+        wait_for(lambda: not browser.get("/hub/api/users/slow-ida").json()["servers"], "the server to be gone")
+    assert hub.api.asked("POST", "/stop")
+    (lease_id,) = [lease["id"] for lease in hub.api.leases.values() if lease["user"] == "slow-ida"]
+    (seen,) = [lease for lease in LocalCluster(hub.settings.data).observe() if lease.lease_id == lease_id]
+    assert not seen.running
 
 
 def test_a_refusal_is_shown_beside_the_flavors_with_a_way_on(hub: Hub) -> None:

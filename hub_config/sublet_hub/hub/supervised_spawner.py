@@ -182,6 +182,8 @@ class SupervisedSpawner(LocalProcessSpawner):
     async def _signal(self, sig: int) -> bool:
         """Signal the parent, never a process that has got its pid since. JupyterHub's `stop` sends SIGINT,
         SIGTERM and SIGKILL in turn; the parent ends the server at the first two."""
+        if not self.pid:
+            return False
         try:
             handle = os.pidfd_open(self.pid)
         except ProcessLookupError:
