@@ -94,6 +94,7 @@ async def test_a_refusal_says_which_limit_until_when_and_whom_to_ask(api: FakeAp
         " To get more, ask ops@example.org."
     )
     assert '<time datetime="2026-11-30T00:00:00Z" data-local>' in html
+    assert "</time>. To get more, ask ops@example.org." in " ".join(html.split())
     assert '<a href="/hub/spawn/alice">Choose another flavor</a>' in html
     assert refused.message_html == html
     assert not spawner.lease_id
