@@ -100,7 +100,7 @@ def _checks() -> str:
         lines.append(f"| `{check.__name__}` | {meaning} |")
     lines.append(
         "\nWhere the platform runs, `parts` stands for one check of each: `proxy`, `hub`, `api`, `meter`, and"
-        " `routes`, the way through the public port. Each finding is `ok`, a `warning` or a `problem`, and says how to"
-        " mend it."
+        " `routes`, the way through the public port. Each finding is `ok`, a `warning` or a `problem`, and says how"
+        " to mend it."
     )
     return "\n".join(lines) + "\n"

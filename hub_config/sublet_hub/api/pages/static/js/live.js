@@ -1,7 +1,7 @@
 // Things that happen again and again: polling that rests while nobody looks, and the second hand of the page.
 
 /**
- * Run `task` now and every `everyMs`, never twice at once; rest while the page is hidden, and run at once when it is
+ * Run `task` now and every `everyMs` (a number, or a function that gives one), never twice at once; rest while the page is hidden, and run at once when it is
  * looked at again. Gives a function that runs it now, or once more after the run that is under way, whose answers may
  * be from before whatever the caller just did.
  */
@@ -20,7 +20,7 @@ export function repeat(task, everyMs) {
     clearTimeout(timer);
     running = Promise.resolve(task()).finally(() => {
       running = null;
-      if (!document.hidden) timer = setTimeout(run, everyMs);
+      if (!document.hidden) timer = setTimeout(run, typeof everyMs === "function" ? everyMs() : everyMs);
     });
     return running;
   }

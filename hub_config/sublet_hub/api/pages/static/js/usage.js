@@ -10,6 +10,7 @@ import { Pages, cell, empty, legend, limitBar, payer, show, simulatedTag, table,
 import { showRunning } from "./running.js";
 
 const QUOTA_EVERY_MS = 10_000;
+const QUOTA_WHILE_CHANGING_MS = 2_000;
 const NOTICES_EVERY_MS = 2_500;
 const USAGE_EVERY_MS = 60_000;
 const HISTORY_PAGE = 10;
@@ -31,7 +32,7 @@ const refreshQuota = repeat(async () => {
     left.removeAttribute("aria-busy");
     fill(left, h("p", { class: "soft" }, "Not known until Sublet answers."));
   }
-}, QUOTA_EVERY_MS);
+}, () => (openLeases.some((lease) => lease.state !== "active") ? QUOTA_WHILE_CHANGING_MS : QUOTA_EVERY_MS));
 
 function showQuota(reading) {
   const before = openLeases.map((lease) => `${lease.id} ${lease.state}`).join();
