@@ -1,0 +1,178 @@
+"""Seconds from the request for a server to its first answer: Sublet against the same JupyterHub without it.
+
+Both hubs run side by side, with the same versions of everything, the same authenticator, and the same notebook
+environment; servers are started in turns, so that whatever else the machine does meets both alike. A start is timed
+from POST /hub/api/users/{name}/server to the first 200 of /user/{name}/api, through the proxy, as any client would.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import httpx
+
+from sublet_hub.run.parts import node
+from sublet_hub.settings import Settings
+from tests.bench.figures import Limit, Result, median, percentile
+from tests.fixtures.platform import ROOT, Platform, Session, wait_until
+
+AT_MOST = 1.05
+USER = "alice"
+PATIENCE_SECONDS = 90
+BETWEEN_LOOKS_SECONDS = 0.02
+REST_SECONDS = 1.0
+"""Between a stop and the next start, for what is left of the stop to be done with. The same for both."""
+
+CONFIG = Path(__file__).with_name("stock_hub_config.py")
+CATALOG = """\
+[[pools]]
+name = "simulated-gpu"
+gpu_model = "Simulated GPU"
+simulated = true
+devices = ["SIM-0", "SIM-1"]
+
+[[flavors]]
+name = "one"
+title = "1 x Simulated GPU"
+pool = "simulated-gpu"
+gpus = 1
+cpus = 1
+memory_gib = 1
+prices = { guaranteed = 2000000 }
+"""
+
+
+@dataclass
+class StockHub(Platform):
+    """JupyterHub alone, in the place of a platform."""
+
+    tiny: bool = False
+
+    @property
+    def environment(self) -> dict[str, str]:
+        script = Settings(data=self.folder).proxy_script
+        return {
+            **os.environ,
+            "BENCH_FOLDER": str(self.folder),
+            "BENCH_PORT": str(self.port),
+            "BENCH_PROXY": f"{node()}\n{script}",
+            "BENCH_PASSWORD": self.credentials()["user_password"],
+            "BENCH_SINGLEUSER": str(Settings(data=self.folder).notebook_python.parent / "jupyterhub-singleuser"),
+        }
+
+    def credentials(self) -> dict[str, str]:
+        path = self.folder / "password"
+        if not path.exists():
+            path.write_text(secrets.token_urlsafe(12))
+        return {"admin_user": "admin", "user_password": path.read_text()}
+
+    def start(self, seconds: float = PATIENCE_SECONDS) -> Self:
+        command = [sys.executable, "-m", "jupyterhub", "-f", str(CONFIG)]
+        with (self.folder / "hub.log").open("wb") as log:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, env=self.environment, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_until(self._answers, seconds, "the hub answers")
+        return self
+
+    def _answers(self) -> bool:
+        assert self.process is not None
+        assert self.process.poll() is None, self.log()
+        try:
+            return httpx.get(f"{self.url}/hub/api/", trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def sign_in(self, user: str) -> Session:
+        """As for a platform, but for the redirect after it, which would start a server."""
+        with httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS, trust_env=False) as browser:
+            browser.get("/hub/login").raise_for_status()
+            form = {"username": user, "password": self.credentials()["user_password"], "_xsrf": browser.cookies["_xsrf"]}
+            assert browser.post("/hub/login", data=form).is_redirect
+            browser.get("/hub/token").raise_for_status()
+            xsrf = next(cookie.value for cookie in browser.cookies.jar if cookie.name == "_xsrf")
+            made = browser.post(f"/hub/api/users/{user}/tokens", headers={"X-XSRFToken": xsrf or ""}, json={})
+            return Session(user, self._client(made.raise_for_status().json()["token"]))
+
+    def log(self) -> str:
+        return (self.folder / "hub.log").read_text(errors="replace")[-4000:]
+
+
+def run(*, quick: bool) -> Result:
+    pairs, warm_up = (3, 1) if quick else (30, 2)
+    with _folder() as ours, _folder() as stock:
+        hubs = {"Sublet": _sublet(ours), "JupyterHub alone": StockHub(stock)}
+        try:
+            for hub in hubs.values():
+                hub.start()
+            return _measure(hubs, pairs, warm_up)
+        except Exception:
+            for hub in hubs.values():
+                sys.stderr.write(hub.log())
+            raise
+        finally:
+            for hub in hubs.values():
+                if hub.process is not None and hub.process.poll() is None:
+                    hub.stop()
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="sublet-bench-", ignore_cleanup_errors=True) as name:
+        Path(name).chmod(0o711)
+        yield Path(name)
+
+
+def _sublet(folder: Path) -> Platform:
+    made = Platform(folder, tiny=False)
+    made.data.mkdir(mode=0o711)
+    (made.data / "sublet.toml").write_text(CATALOG)
+    return made
+
+
+def _measure(hubs: dict[str, Platform], pairs: int, warm_up: int) -> Result:
+    sessions = {name: hub.sign_in(USER) for name, hub in hubs.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in hubs}
+    for number in range(warm_up + pairs):
+        for name in list(hubs)[:: 1 if number % 2 else -1]:
+            taken = _start(sessions[name], {"flavor": "one"} if name == "Sublet" else {})
+            _stop(sessions[name])
+            if number >= warm_up:
+                seconds[name].append(taken)
+    ours, stock = map(median, seconds.values())
+    rows = [
+        (name, f"{median(of):.2f}", f"{percentile(of, 10):.2f}", f"{percentile(of, 90):.2f}")
+        for name, of in seconds.items()
+    ]
+    return Result(
+        title="From the request for a server to JupyterLab",
+        limits=(Limit("ratio of medians", ours / stock, AT_MOST),),
+        columns=("hub", "median in s", "p10 in s", "p90 in s"),
+        rows=tuple(rows),
+        samples=f"{pairs} starts each, in turns",
+    )
+
+
+def _start(session: Session, options: dict[str, str]) -> float:
+    begun = time.perf_counter()
+    session.start_server(**options).raise_for_status()
+    while not session.client.get(f"/user/{session.user}/api").is_success:
+        assert time.perf_counter() - begun < PATIENCE_SECONDS, "the server does not answer"
+        time.sleep(BETWEEN_LOOKS_SECONDS)
+    return time.perf_counter() - begun
+
+
+def _stop(session: Session) -> None:
+    session.stop_server().raise_for_status()
+    wait_until(lambda: session.server() is None, PATIENCE_SECONDS, "the server is gone")
+    time.sleep(REST_SECONDS)
