@@ -112,7 +112,7 @@ def test_a_lowered_quota_shows_within_five_seconds_and_goes_again(platform: ApiP
     expect(banner).to_be_visible(timeout=5_000)
     expect(banner).to_contain_text("gpu-1x stops soon")
     expect(banner).to_contain_text("GPU time this week of alice is used up by then")
-    expect(banner).to_contain_text("ask an admin")
+    expect(banner).to_contain_text("To get more, ask the administrator of this platform")
     expect(banner.get_by_role("timer")).to_have_text(re.compile(r"^[45]:\d\d$"))
     limit(platform.books, gpu_seconds=(36000, "week"))
     expect(page.get_by_role("alert")).to_have_count(0, timeout=5_000)

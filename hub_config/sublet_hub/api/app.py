@@ -43,13 +43,14 @@ class Options:
     """What the app needs beside the books and the hub.
 
     `token_cache_seconds`: how long the hub's word is believed. `inline_reads`: do short reads on the event loop,
-    for databases in a local file.
+    for databases in a local file. `contact`: whom the pages tell people to ask for more.
     """
 
     session_key: bytes = field(repr=False)
     token_cache_seconds: float = 10.0
     inline_reads: bool = False
     monotonic: Callable[[], float] = time.monotonic
+    contact: str = "the administrator of this platform"
 
 
 def published_document() -> dict[str, Any]:
@@ -72,6 +73,7 @@ def create_app(books: Books, hub: Hub, options: Options) -> FastAPI:
         sessions=Sessions(options.session_key, OAUTH),
         metrics=metrics,
     )
+    app.state.contact = options.contact
     _add_routes(app)
     openapi.install(app)
     app.add_exception_handler(PublicError, _refuse)

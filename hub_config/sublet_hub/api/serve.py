@@ -43,6 +43,7 @@ def _serve(books: Books, secrets: Secrets, settings: Settings) -> None:
         session_key=bytes.fromhex(secrets.session_key),
         token_cache_seconds=settings.token_cache_seconds,
         inline_reads=settings.database_url.startswith("sqlite"),
+        contact=settings.contact,
     )
     uvloop.run(_until_stopped(create_app(books, hub, options), hub, settings))
 

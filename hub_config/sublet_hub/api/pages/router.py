@@ -9,6 +9,7 @@ from typing import Any
 from fastapi import APIRouter
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
+from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
@@ -29,17 +30,17 @@ router = APIRouter(prefix=PREFIX.rstrip("/"), include_in_schema=False, default_r
 
 
 @router.get("/")
-async def usage_page(session: PageAsker) -> Response:
+async def usage_page(request: Request, session: PageAsker) -> Response:
     """What the person who is signed in holds, has used and has left."""
-    return _page("usage.html", session, 200)
+    return _page(request, "usage.html", session, 200)
 
 
 @router.get("/admin")
-async def admin_page(session: PageAsker) -> Response:
+async def admin_page(request: Request, session: PageAsker) -> Response:
     """Live leases, pools, quotas and the audit record. For quota admins; others are told so."""
     if not session.principal.reads_all:
-        return _page("forbidden.html", session, 403)
-    return _page("admin.html", session, 200)
+        return _page(request, "forbidden.html", session, 403)
+    return _page(request, "admin.html", session, 200)
 
 
 def mount_static(app: Starlette) -> None:
@@ -57,12 +58,13 @@ class RevalidatedFiles(StaticFiles):
         return response
 
 
-def _page(template: str, session: PageSession, status: int) -> Response:
+def _page(request: Request, template: str, session: PageSession, status: int) -> Response:
     nonce = secrets.token_urlsafe(16)
     values: dict[str, Any] = {
         "nonce": nonce,
         "prefix": PREFIX,
         "user": session.principal.name,
+        "contact": request.app.state.contact,
         "csrf_token": session.csrf_token,
         "reads_all": session.principal.reads_all,
         "writes_quotas": session.principal.writes_quotas,

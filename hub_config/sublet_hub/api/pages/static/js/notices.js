@@ -12,12 +12,13 @@ const WHY = {
   idle: "It has been idle.",
   admin: "An admin has ended it.",
 };
+const contact = document.getElementById("main").dataset.contact;
 const NEXT = {
-  quota: "Save your work. To get more, ask an admin of this platform; what is left of each quota is below.",
+  quota: `Save your work. To get more, ask ${contact}; what is left of each quota is below.`,
   limit: "Save your work. You can start a new lease as soon as this one has ended.",
   reclaim: "Save your work. You can start again on another flavor, or on this one when it is free.",
   idle: "Run something to keep it, or save your work and start again later.",
-  admin: "Save your work. If you need the lease for longer, ask the admin.",
+  admin: `Save your work. If you need it for longer, ask ${contact}.`,
 };
 
 /** Why it stops: the limit by its name where the lease tells it, else the notice's own words. */

@@ -82,7 +82,7 @@ function showLeft(reading) {
       : quota.limits.map((limit) => limitBar(limit, reading.currency)),
     quota.limits.some((limit) => limit.window) && legend(["used", "used"], ["held", "held ahead for running leases"], ["", "left"])));
   if (cards.length) fill(container, cards);
-  else fill(container, empty("No quota is set for you, so no lease can be started. Ask an admin of this platform for one."));
+  else fill(container, empty(`No quota is set for you, so no lease can be started. Ask ${place("main").dataset.contact} for one.`));
 }
 
 function offerAccounts(accounts) {
