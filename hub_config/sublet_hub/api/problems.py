@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -16,8 +15,6 @@ from sublet_hub.api.models.fields import moment_or_none
 from sublet_hub.api.models.problem import PROBLEM_BASE, PROBLEM_TYPE, FieldFault, Problem
 from sublet_hub.api.present import bound_limit
 from sublet_hub.domain.errors import InvalidRequest, NotFound, NotSignedIn, PublicError
-
-log = logging.getLogger(__name__)
 
 MOST_FAULTS = 20
 """The most wrong fields that one answer names."""
