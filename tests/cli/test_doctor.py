@@ -147,7 +147,7 @@ def test_a_notebook_environment_that_lacks_jupyterlab(beside: Settings, tmp_path
 
 
 def test_no_proxy(beside: Settings) -> None:
-    finding = worst(installation.proxy(changed(beside, proxy_script=Path("/no/such/script"))))
+    finding = worst(installation.node_and_proxy(changed(beside, proxy_script=Path("/no/such/script"))))
     assert (finding.level, "/no/such/script" in finding.text) == (Level.PROBLEM, True)
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import click
 from rich.progress import Progress
+from rich.table import Table
 from rich.text import Text
 
 from sublet_hub.cli import units
@@ -50,14 +51,21 @@ def show(
     params: dict[str, str | int] = {name: value for name, value in wanted.items() if value is not None}
     params["limit"] = min(count, PAGE_SIZE)
     documents = list(itertools.islice(client.pages(f"{API}/audit", params), count))
+    output.show(documents, lambda: _tables([read(AuditLine, each) for each in documents]))
+
+
+def _tables(lines: list[AuditLine]) -> Iterator[Table | Text]:
+    if not lines:
+        yield Text("There are no such records.")
+        return
     rows = table("Number", "When", "Who", "What", "Whom", "Change", "Why", right=("Number",))
     now = units.now_utc()
-    for line in (read(AuditLine, each) for each in documents):
+    for line in lines:
         change = " → ".join(_short(value) for value in (line.before, line.after) if value is not None)
         rows.add_row(
             str(line.number), units.moment(line.at, now), line.actor, line.action, line.subject, change, line.reason
         )
-    output.show(documents, rows if documents else Text("There are no such records."))
+    yield rows
 
 
 def _short(value: object) -> str:
@@ -94,7 +102,7 @@ def verify(as_json: bool) -> None:
         raise Unreachable(str(error), hint="Look with: sublet doctor") from None
     except ValueError as error:  # a file that was tampered with, in a way that is no chain at all
         raise CommandError(f"What is kept can't be read: {error}") from None
-    Output(as_json).show(report.to_json(), Text(report.to_text()))
+    Output(as_json).show(report.to_json(), lambda: [Text(report.to_text())])
     if report.faults:
         sys.exit(PROBLEM)
 

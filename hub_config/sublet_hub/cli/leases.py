@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import Any, TypeVar
 from urllib.parse import quote
 
 import click
+from rich.table import Table
 from rich.text import Text
 
 from sublet_hub.cli import units
@@ -67,7 +68,13 @@ def list_(
     ]
     if state == "open":
         documents.sort(key=operator.itemgetter("requested_at"), reverse=True)
-    found = [read(Lease, each) for each in documents]
+    output.show(documents, lambda: _tables([read(Lease, each) for each in documents]))
+
+
+def _tables(found: list[Lease]) -> Iterator[Table | Text]:
+    if not found:
+        yield Text("There are no such leases.")
+        return
     rows = table(
         "Lease", "User", "Account", "Flavor", "State", "Since", "Until", "Time", "GPU time", "Cost",
         right=("Time", "GPU time", "Cost"),
@@ -75,7 +82,7 @@ def list_(
     now = units.now_utc()
     for lease in found:
         rows.add_row(*_cells(lease, now))
-    output.show(documents, rows if found else Text("There are no such leases."))
+    yield rows
 
 
 @leases.command("stop")
@@ -89,12 +96,12 @@ def stop(client: Client, output: Output, lease_id: str, immediately: bool, why: 
     if why is not None:
         body["why"] = why
     document = client.write("POST", f"{API}/leases/{quote(lease_id, safe='')}/stop", body)
-    lease, now = read(Lease, document), units.now_utc()
-    if lease.state in OPEN:
-        text = f"Lease {lease.id} of {lease.user} ends {units.distance(lease.deadline_at, now)}."
-    else:
-        text = f"Lease {lease.id} of {lease.user} has ended."
-    output.show(document, Text(text))
+    output.show(document, lambda: [_stopped(read(Lease, document))])
+
+
+def _stopped(lease: Lease) -> Text:
+    when = f"ends {units.distance(lease.deadline_at, units.now_utc())}" if lease.state in OPEN else "has ended"
+    return Text(f"Lease {lease.id} of {lease.user} {when}.")
 
 
 def _cells(lease: Lease, now: datetime) -> tuple[str, ...]:

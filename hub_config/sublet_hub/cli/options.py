@@ -30,13 +30,13 @@ class Output:
 
     as_json: bool
 
-    def show(self, document: Json, *tables: RenderableType) -> None:
-        """The document where `--json` was given, else the tables."""
+    def show(self, document: Json, draw: Callable[[], Iterable[RenderableType]]) -> None:
+        """The document where `--json` was given, else what `draw` makes of it."""
         if self.as_json:
             click.echo(json.dumps(document, indent=2, ensure_ascii=False))
             return
         out = console()
-        for each in tables:
+        for each in draw():
             out.print(each)
 
 

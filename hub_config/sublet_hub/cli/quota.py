@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
 from typing import IO
 from urllib.parse import quote
 
 import click
-from rich.table import Table
 from rich.text import Text
 
-from sublet_hub.cli import units
-from sublet_hub.cli.client import API, QUOTAS, Client, Json
+from sublet_hub.cli import quota_tables, units
+from sublet_hub.cli.client import QUOTAS, Client, Json
 from sublet_hub.cli.exits import UsageProblem
-from sublet_hub.cli.options import Output, table, with_platform
-from sublet_hub.cli.readings import Lease, Limit, Quota, Usage, read
+from sublet_hub.cli.options import Output, with_platform
+from sublet_hub.cli.readings import Quota, read
 
 KINDS = ("user", "group", "default")
 BODY_MOST_BYTES = 256 * 1024
-
-WHAT_NAMES = {
-    "gpu_seconds": "GPU time",
-    "money_microunits": "Money",
-    "model_tokens": "Model tokens",
-    "gpus": "GPUs at once",
-    "leases": "Leases at once",
-    "lease_seconds": "Time per lease",
-}
-AT_ONCE = frozenset({"gpus", "leases"})
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -69,8 +57,7 @@ def get(client: Client, output: Output, subject: tuple[str, ...]) -> None:
     For example: sublet quota get alice
     """
     document = client.get(path_of(*parse_subject(subject)))
-    reading = read(Quota, document)
-    output.show(document, *_describe(client, reading))
+    output.show(document, lambda: quota_tables.one(client, read(Quota, document)))
 
 
 @quota.command("list")
@@ -78,19 +65,7 @@ def get(client: Client, output: Output, subject: tuple[str, ...]) -> None:
 def list_(client: Client, output: Output) -> None:
     """Show every quota that was set: the default first, then users and groups."""
     documents = list(client.pages(f"{QUOTAS}/"))
-    readings = [read(Quota, each) for each in documents]
-    currency = _currency(client, readings)
-    rows = table("Subject", "Limit", "Allowed", "Used", "Held", "Left", "Begins anew", right=_NUMBERS)
-    now = units.now_utc()
-    for reading in readings:
-        for i, limit in enumerate(reading.limits):
-            rows.add_row(
-                reading.subject if i == 0 else "",
-                *_cells(limit, currency, now, of_default=reading.subject == "default"),
-            )
-        if not reading.limits:
-            rows.add_row(reading.subject, "no limits", "", "", "", "", "")
-    output.show(documents, rows if readings else Text("No quota is set; nobody can lease anything."))
+    output.show(documents, lambda: quota_tables.several(client, [read(Quota, each) for each in documents]))
 
 
 @quota.command("set")
@@ -133,8 +108,7 @@ def set_(
     body = _body(limits, source, time_zone, why)
     whole = replace or source is not None
     document = client.write("PUT" if whole else "PATCH", path, body)
-    reading = read(Quota, document)
-    output.show(document, *_describe(client, reading), *_moved(reading.leases))
+    output.show(document, lambda: quota_tables.one(client, read(Quota, document)))
 
 
 @quota.command("delete")
@@ -148,7 +122,7 @@ def delete(client: Client, output: Output, subject: tuple[str, ...]) -> None:
     kind, name = parse_subject(subject)
     client.write("DELETE", path_of(kind, name))
     whose = "The default quota" if kind == "default" else f"The own quota of {kind}:{name}"
-    output.show(None, Text(f"{whose} is deleted."))
+    output.show(None, lambda: [Text(f"{whose} is deleted.")])
 
 
 def _body(limits: tuple[str, ...], source: IO[bytes] | None, time_zone: str | None, why: str | None) -> Json:
@@ -180,65 +154,3 @@ def _from_file(source: IO[bytes]) -> dict[str, Json]:
     if not isinstance(document, dict):
         raise UsageProblem('The file holds no quota: write {"limits": [...], "time_zone": "UTC"}.')
     return document
-
-
-_NUMBERS = ("Allowed", "Used", "Held", "Left")
-
-
-def _describe(client: Client, reading: Quota) -> tuple[Table | Text, ...]:
-    inherited = "" if reading.own else ", from the default"
-    title = f"Quota of {reading.subject}{inherited} (time zone {reading.time_zone})"
-    if not reading.limits:
-        return (Text(f"{title}: no limits."),)
-    rows = table("Limit", "Allowed", "Used", "Held", "Left", "Begins anew", title=title, right=_NUMBERS)
-    currency, now = _currency(client, [reading]), units.now_utc()
-    for limit in reading.limits:
-        rows.add_row(*_cells(limit, currency, now, of_default=reading.subject == "default"))
-    return (rows,)
-
-
-def _cells(limit: Limit, currency: str, now: datetime, *, of_default: bool) -> tuple[str, ...]:
-    name = WHAT_NAMES.get(limit.what, limit.what)
-    window = {None: "", "total": " in total"}.get(limit.window, f" per {limit.window}")
-    if limit.window and limit.window.startswith("P"):
-        window = f" in any {limit.window}"
-    flavor = f" on {limit.flavor}" if limit.flavor else ""
-    counts = limit.window is not None or limit.what in AT_ONCE
-    use = (limit.used, limit.held, limit.left) if counts and not of_default else ()
-    amounts = [amount(limit.what, each, currency) for each in (limit.limit, *use)]
-    resets = (
-        f"{units.moment(limit.resets_at, now)} ({units.distance(limit.resets_at, now)})" if limit.resets_at else ""
-    )
-    return (name + window + flavor, *amounts, *[""] * (4 - len(amounts)), resets)
-
-
-def amount(what: str, value: int, currency: str) -> str:
-    """A limit's value for people."""
-    if what == "gpu_seconds":
-        return units.gpu_hours(value)
-    if what == "money_microunits":
-        return units.money(value, currency)
-    return units.duration(value) if what == "lease_seconds" else f"{value:,}"
-
-
-def _currency(client: Client, readings: list[Quota]) -> str:
-    """The platform's currency; asked for only where money is limited."""
-    for reading in readings:
-        if any(limit.what == "money_microunits" for limit in reading.limits):
-            account = reading.subject if reading.subject != "default" else "user:default"
-            return read(Usage, client.get(f"{API}/usage", {"account": account, "days": 1})).currency
-    return ""
-
-
-def _moved(leases: tuple[Lease, ...]) -> tuple[Table, ...]:
-    if not leases:
-        return ()
-    now = units.now_utc()
-    rows = table("Lease", "User", "Ends", "Because of", title="Leases whose deadline moved")
-    for lease in leases:
-        rows.add_row(lease.id, lease.user, _until(lease, now), lease.deadline_reason)
-    return (rows,)
-
-
-def _until(lease: Lease, now: datetime) -> str:
-    return f"{units.moment(lease.deadline_at, now)} ({units.distance(lease.deadline_at, now)})"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
+from rich.table import Table
 from rich.text import Text
 
 from sublet_hub.cli import units
@@ -31,7 +34,13 @@ def usage(client: Client, output: Output, account: tuple[str, ...], days: int) -
             raise UsageProblem("The default is a quota, not an account; name a user or a group.")
         params["account"] = f"{kind}:{name}"
     document = client.get(f"{API}/usage", params)
-    reading = read(Usage, document)
+    output.show(document, lambda: _tables(read(Usage, document), days))
+
+
+def _tables(reading: Usage, days: int) -> Iterator[Table | Text]:
+    if not reading.gpu_seconds and not reading.cost_microunits:
+        yield Text(f"{reading.account} used nothing in the last {days} days.")
+        return
     rows = table(
         "Day", "GPU time", "", "Cost",
         title=f"{reading.account}, the last {days} days (days begin in {reading.time_zone})",
@@ -46,12 +55,8 @@ def usage(client: Client, output: Output, account: tuple[str, ...], days: int) -
                 Text("█" * max(1, round(BAR_CELLS * day.gpu_seconds / max(1, most))), style="green"),
                 units.money(day.cost_microunits, reading.currency),
             )
-    total = Text.assemble(
+    yield rows
+    yield Text.assemble(
         "In all ", (units.gpu_hours(reading.gpu_seconds), "bold"), " for ",
         (units.money(reading.cost_microunits, reading.currency), "bold"), ".",
     )  # fmt: skip
-    if not rows.rows:
-        total = Text(f"{reading.account} used nothing in the last {days} days.")
-        output.show(document, total)
-        return
-    output.show(document, rows, total)

@@ -23,7 +23,7 @@ from sublet_hub.wiring import open_books
 
 CHECKS: tuple[Check, ...] = (
     installation.python,
-    installation.proxy,
+    installation.node_and_proxy,
     installation.hub_config,
     installation.notebooks,
     data_folder.files,
@@ -60,7 +60,7 @@ def doctor(as_json: bool) -> None:
         if not as_json:
             _print(out, finding)
     problems = sum(finding.level is Level.PROBLEM for finding in found)
-    Output(as_json).show([finding.to_json() for finding in found], _summary(found))
+    Output(as_json).show([finding.to_json() for finding in found], lambda: [_summary(found)])
     if problems:
         sys.exit(PROBLEM)
 
@@ -94,9 +94,9 @@ def _guarded(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Find
 
 def _print(out: Console, finding: Finding) -> None:
     sign, colour = SIGNS[finding.level]
-    out.print(Text.assemble((f"{sign} ", f"bold {colour}"), (f"{finding.check:<14}", "bold"), finding.text))
+    out.print(Text.assemble((f"{sign} ", f"bold {colour}"), (f"{finding.check:<15}", "bold"), finding.text))
     if finding.mend:
-        out.print(Text.assemble(" " * 16, ("→ ", colour), finding.mend))
+        out.print(Text.assemble(" " * 17, ("→ ", colour), finding.mend))
 
 
 def _summary(found: list[Finding]) -> Text:

