@@ -168,7 +168,9 @@ def _turn(side: Side, scale: Scale, chance: random.Random) -> list[float]:
         of = replace(books(store, devices=4), clock=SystemClock(), policy=ALIVE_FOR_EVER)
         metering.beat(of)
         gc.collect()
-        taken = [_decide(of, account_name(chance.randrange(side.accounts))) for _ in range(scale.warm_up + scale.per_turn)]
+        taken = [
+            _decide(of, account_name(chance.randrange(side.accounts))) for _ in range(scale.warm_up + scale.per_turn)
+        ]
         return taken[scale.warm_up :]
     finally:
         store.close()

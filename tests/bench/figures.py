@@ -29,7 +29,9 @@ class Limit:
 
     def __str__(self) -> str:
         verdict = "holds" if self.holds else "DOES NOT HOLD"
-        return f"{self.what} {self.measured:.3g}, {'at least' if self.at_least else 'at most'} {self.bound:g}: {verdict}"
+        return (
+            f"{self.what} {self.measured:.3g}, {'at least' if self.at_least else 'at most'} {self.bound:g}: {verdict}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,14 +84,14 @@ class Asker(asyncio.Protocol):
 async def ask(url: str, headers: dict[str, str], seconds: float) -> Counts:
     """Ask for so long, after a warm-up; every connection must last."""
     parts = urlsplit(url)
+    assert parts.hostname is not None
+    assert parts.port is not None
+    host, port = parts.hostname, parts.port
     counts = Counts()
     said = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     request = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\n{said}\r\n".encode()
     loop = asyncio.get_running_loop()
-    made = [
-        await loop.create_connection(lambda: Asker(request, counts), parts.hostname, parts.port)
-        for _ in range(CONNECTIONS)
-    ]
+    made = [await loop.create_connection(lambda: Asker(request, counts), host, port) for _ in range(CONNECTIONS)]
     await asyncio.sleep(WARM_UP_SECONDS)
     counts.answers, counts.refused, counts.waits = 0, 0, []
     begun, busy = time.perf_counter(), time.process_time()

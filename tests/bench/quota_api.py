@@ -64,7 +64,9 @@ def _result(measured: dict[str, list[Round]], most: Round, rounds: int, seconds:
         )
         for name, of in measured.items()
     ]
-    rows.append(("a server that does nothing", f"{most.per_second:.0f}", "", ms(most.p99_seconds, 1), f"{most.busy:.0%}"))
+    rows.append(
+        ("a server that does nothing", f"{most.per_second:.0f}", "", ms(most.p99_seconds, 1), f"{most.busy:.0%}")
+    )
     return Result(
         title="Reading one quota, against the hub's reading of one user",
         limits=(Limit("ratio of requests per second", api / hub, AT_LEAST, at_least=True),),

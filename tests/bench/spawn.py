@@ -24,7 +24,7 @@ import httpx
 from sublet_hub.run.parts import node
 from sublet_hub.settings import Settings
 from tests.bench.figures import Limit, Result, median, percentile
-from tests.fixtures.platform import ROOT, Platform, Session, wait_until
+from tests.fixtures.platform import Platform, Session, wait_until
 
 AT_MOST = 1.05
 USER = "alice"
@@ -97,7 +97,11 @@ class StockHub(Platform):
         """As for a platform, but for the redirect after it, which would start a server."""
         with httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS, trust_env=False) as browser:
             browser.get("/hub/login").raise_for_status()
-            form = {"username": user, "password": self.credentials()["user_password"], "_xsrf": browser.cookies["_xsrf"]}
+            form = {
+                "username": user,
+                "password": self.credentials()["user_password"],
+                "_xsrf": browser.cookies["_xsrf"],
+            }
             assert browser.post("/hub/login", data=form).is_redirect
             browser.get("/hub/token").raise_for_status()
             xsrf = next(cookie.value for cookie in browser.cookies.jar if cookie.name == "_xsrf")

@@ -1,8 +1,8 @@
 """The JupyterHub that Sublet is measured against: the same in all but what Sublet adds.
 
 Its spawner is JupyterHub's own for one machine without system users. It switches to no other user and confines
-nothing, which costs it nothing; Sublet does both. (Switched to another user, it could not even reach a Python that lies
-in somebody's closed home folder.)
+nothing, which costs it nothing; Sublet does both. (Switched to another user, it could not even reach a Python that
+lies in somebody's closed home folder.)
 """
 
 from __future__ import annotations
