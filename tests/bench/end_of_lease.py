@@ -80,7 +80,7 @@ def run(*, quick: bool) -> Result:
         notes=(
             (
                 f"{count} supervising parents were watched for {watch_seconds} s: each took "
-                f"{cost.cpu_seconds_per_minute:.3f} s of processor time a minute and {cost.resident_mib:.1f} MiB{own}."
+                f"{cost.cpu_seconds_per_minute:.3f} s of processor a minute and {cost.resident_mib:.1f} MiB{own}."
             ),
         ),
     )
