@@ -15,7 +15,7 @@ MICROS = 1_000_000
 class Limit:
     """One limit of a quota and how far it is used, in the unit that `what` names.
 
-    `window` is None for limits that bind at once or per lease; `resets_at` is None where nothing begins anew.
+    `window` is None for limits that bind at once or per lease; `resets_at` is when more is left again, None if never.
     """
 
     what: str

@@ -97,7 +97,7 @@ def flavor(lease: Lease) -> str:
 
 
 def row(limit: Limit, currency: str, now: datetime) -> tuple[str, str, str, str, str]:
-    """Name, left, allowed, used (with what is held), begins anew."""
+    """Name, left, allowed, used (with what is held), and when more is left."""
     allowed = amount(limit.what, limit.limit, currency)
     if limit.what == "lease_seconds":
         return limit_name(limit), "", allowed, "", ""
@@ -108,7 +108,7 @@ def row(limit: Limit, currency: str, now: datetime) -> tuple[str, str, str, str,
     return limit_name(limit), amount(limit.what, limit.left, currency), allowed, used, anew
 
 
-HEADINGS = ("Limit", "Left", "Allowed", "Used", "Begins anew")
+HEADINGS = ("Limit", "Left", "Allowed", "Used", "More from")
 EMPTY = "No account of yours has a quota, so no lease can be started. Ask an admin of this platform."
 NO_LIMITS = "nothing is limited"
 """Where an account has a quota without limits."""

@@ -74,7 +74,7 @@ def test_what_can_not_be_had_is_shown_with_its_reason_and_when_it_resets() -> No
     html = form_for([offer("sim", "Sim", OWN, refusals={"user:alice": used_up()}), *usual_offers(OWN)[1:]])
     assert radios(html) == {"sim/guaranteed": "disabled", "cpu/guaranteed": "checked"}
     assert "Your limit of 10 GPU-hours per week is used up." in html
-    assert 'Resets <time datetime="2026-11-30T00:00:00Z" data-local>Mon 30 Nov, 00:00 UTC</time>' in html
+    assert 'More is left from <time datetime="2026-11-30T00:00:00Z" data-local>Mon 30 Nov, 00:00 UTC</time>' in html
     assert 'class="flavor unavailable"' in html
 
 
@@ -150,7 +150,7 @@ def test_a_server_that_a_quota_ended_is_explained_first() -> None:
     assert html.index("Your last server was stopped") < html.index("Flavor")
     assert "It ran on <strong>1 × Simulated GPU</strong> until" in html
     assert "Your limit of 10 GPU-hours per week is used up." in html
-    assert 'It resets <time datetime="2026-11-30T00:00:00Z"' in html
+    assert 'More is left from <time datetime="2026-11-30T00:00:00Z"' in html
     assert f"To get more, ask {CONTACT}." in html
 
 

@@ -90,7 +90,7 @@ async def test_a_refusal_says_which_limit_until_when_and_whom_to_ask(api: FakeAp
     assert refused.reason == "quota-exceeded"
     text, html = format_exception(refused, only_jupyterhub=True)
     assert text == (
-        "Your limit of 10 GPU-hours per week is used up. It resets Mon 30 Nov, 00:00 UTC."
+        "Your limit of 10 GPU-hours per week is used up. More is left from Mon 30 Nov, 00:00 UTC."
         " To get more, ask ops@example.org."
     )
     assert '<time datetime="2026-11-30T00:00:00Z" data-local>' in html

@@ -293,3 +293,20 @@ def test_pools_show_what_is_leased(all_books: Books) -> None:
         ("mig", 0, 0),
         ("cpu", 0, 0),
     ]
+
+
+def test_a_rolling_limit_tells_when_its_first_use_falls_out(all_books: Books, clock: TurnedClock) -> None:
+    limit(all_books, gpu_seconds=(600, "P1D"))
+    assert quotas.read(all_books, ALICE).states[0].resets_at_ms is None
+    lease = ask(all_books)
+    metering.end(all_books, lease.id, NOW, clock.turn(600_000), EndReason.QUOTA)
+    quarter = 900_000
+    assert quotas.read(all_books, ALICE).states[0].resets_at_ms == NOW + quarter + 24 * HOUR
+    metering.beat(all_books)
+    with pytest.raises(QuotaExceeded) as refused:
+        ask(all_books)
+    assert refused.value.retry_at_ms == NOW + quarter + 24 * HOUR
+    clock.at_ms = NOW + quarter + 24 * HOUR
+    metering.beat(all_books)
+    assert quotas.read(all_books, ALICE).states[0].used == 0
+    assert ask(all_books).state is LeaseState.GRANTED

@@ -27,6 +27,7 @@ HOT: list[tuple[Statement, dict[str, object], str]] = [
     (quotas.ONE, ALICE, "quotas"),
     (balances.IN_ALL, {**ALICE, "of": ""}, "use_totals"),
     (balances.BEFORE, {**ALICE, "of": "", "at": 50 * BUCKET_MS}, "use_totals"),
+    (balances.FIRST, {**ALICE, "of": "", "at": 50 * BUCKET_MS}, "use_totals"),
     (ledger.HEAD, ALICE, "chain_heads"),
     (answers.LAST_BEAT, {"of": "meter"}, "heartbeats"),
 ]

@@ -33,7 +33,7 @@ def one(client: Client, reading: Quota) -> Iterator[Table | Text]:
     if not reading.limits:
         yield Text(f"{title}: no limits.")
         return
-    rows = table("Limit", "Allowed", "Used", "Held", "Left", "Begins anew", title=title, right=_NUMBERS)
+    rows = table("Limit", "Allowed", "Used", "Held", "Left", "More from", title=title, right=_NUMBERS)
     currency, now = _currency(client, [reading]), units.now_utc()
     for limit in reading.limits:
         rows.add_row(*_cells(limit, currency, now, of_default=reading.subject == "default"))
@@ -47,7 +47,7 @@ def several(client: Client, readings: list[Quota]) -> Iterator[Table | Text]:
     if not readings:
         yield Text("No quota is set; nobody can lease anything.")
         return
-    rows = table("Subject", "Limit", "Allowed", "Used", "Held", "Left", "Begins anew", right=_NUMBERS)
+    rows = table("Subject", "Limit", "Allowed", "Used", "Held", "Left", "More from", right=_NUMBERS)
     currency, now = _currency(client, readings), units.now_utc()
     for reading in readings:
         of_default = reading.subject == "default"

@@ -57,7 +57,7 @@ def exhaustion(state: LimitState, leases: Sequence[Lease], until_ms: int) -> dic
     if not drawing:
         return {}
     ends = _share_out(what, drawing, state.limit.raw - state.used)
-    window_end = state.resets_at_ms
+    window_end = state.window.end_ms if state.window else None
     if window_end is None:
         return ends
     late = {lease_id for lease_id, at in ends.items() if at >= window_end}

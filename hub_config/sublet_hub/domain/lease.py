@@ -54,7 +54,7 @@ class EndReason(StrEnum):
 class Binding:
     """Which limit a deadline or a refusal comes from: enough to tell a user what to do next.
 
-    `limit` is in the limit's own unit; `resets_at_ms` is None where the window never begins anew.
+    `limit` is in the limit's own unit; `resets_at_ms` is when more is left again, None if never.
     """
 
     subject: str

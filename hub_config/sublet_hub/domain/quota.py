@@ -91,6 +91,8 @@ class LimitState:
     held: int
     inherited: bool = False
     time_zone: str = "UTC"
+    eases_at_ms: int | None = None
+    """For a rolling window that has been used: when the oldest use in it begins to fall out."""
 
     @property
     def left(self) -> int:
@@ -99,7 +101,8 @@ class LimitState:
 
     @property
     def resets_at_ms(self) -> int | None:
-        return self.window.end_ms if self.window else None
+        """When more of the limit is left again: a calendar window's end, or when a rolling one's first use falls out."""
+        return self.eases_at_ms if self.window is None or self.window.end_ms is None else self.window.end_ms
 
     def in_units(self, raw: int, *, up: bool = False) -> int:
         """A ledger amount in the limit's own unit, rounded down, or up where `up`."""

@@ -26,7 +26,7 @@ class Window:
     """One concrete window: use from `start_ms` on counts; `end_ms` is when a calendar window begins anew.
 
     `start_ms` is None for "total" (all use ever). `end_ms` is None where the window never begins anew at once:
-    "total", and rolling windows, whose oldest use falls out bit by bit.
+    "total", and rolling windows, whose oldest use falls out bit by bit (`falls_out_at`).
     """
 
     start_ms: int | None
@@ -82,6 +82,16 @@ def window_at(text: str, time_zone: str, now_ms: int) -> Window:
         start = midnight.replace(day=1)
         end = (start + timedelta(days=32)).replace(day=1)
     return Window(_ms(start), _ms(end))
+
+
+def falls_out_at(text: str, bucket_ms: int) -> int:
+    """When use in a bucket no longer counts in a rolling window of that name."""
+    end = datetime.fromtimestamp((bucket_ms + BUCKET_MS) / 1000, UTC)
+    return _ms(end + _rolling(text, field="window"))
+
+
+def is_rolling(text: str) -> bool:
+    return text not in CALENDAR and text != "total"
 
 
 def _rolling(text: str, *, field: str) -> timedelta | isodate.Duration:

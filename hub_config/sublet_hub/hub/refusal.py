@@ -79,7 +79,7 @@ class LeaseRefusedError(SpawnException):
     ) -> None:
         text = explanation.sentence
         if explanation.resets_at is not None:
-            text += f" It resets {wording.utc_text(explanation.resets_at)}."
+            text += f" More is left from {wording.utc_text(explanation.resets_at)}."
         if explanation.ask_for_quota and contact:
             text += f" To get more, ask {contact}."
         html = render("sublet/refusal.html", why=explanation, contact=contact, form_url=form_url)

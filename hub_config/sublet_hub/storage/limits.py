@@ -11,7 +11,7 @@ from sublet_hub.domain.deadlines import at_once
 from sublet_hub.domain.errors import NoQuota
 from sublet_hub.domain.lease import Lease
 from sublet_hub.domain.quota import WINDOWED, Limit, LimitState, Quota, What, raw_of
-from sublet_hub.domain.windows import window_at
+from sublet_hub.domain.windows import falls_out_at, is_rolling, window_at
 from sublet_hub.storage.store import Transaction
 
 NOTHING_ALLOWED = Quota((Limit(What.LEASES, 0),))
@@ -73,10 +73,19 @@ def _state(
         return LimitState(subject, limit, None, taken, 0, not effective.own, zone)
     assert limit.window is not None
     window = window_at(limit.window, zone, now_ms)
-    used = tx.used_in_all(subject, limit.flavor)
+    used, eases_at_ms = tx.used_in_all(subject, limit.flavor), None
     if window.start_ms is not None:
         used -= tx.used_before(subject, limit.flavor, window.start_ms)
+        if is_rolling(limit.window) and (first := tx.first_use(subject, limit.flavor, window.start_ms)) is not None:
+            eases_at_ms = falls_out_at(limit.window, first)
     held = sum((lease.held for lease in on_account if limit.flavor in (None, lease.flavor)), ZERO)
     return LimitState(
-        subject, limit, window, raw_of(limit.what, used), raw_of(limit.what, held), not effective.own, zone
+        subject=subject,
+        limit=limit,
+        window=window,
+        used=raw_of(limit.what, used),
+        held=raw_of(limit.what, held),
+        inherited=not effective.own,
+        time_zone=zone,
+        eases_at_ms=eases_at_ms,
     )

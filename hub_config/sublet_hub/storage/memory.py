@@ -129,6 +129,11 @@ class _MemoryTransaction:
         totals = self._now.totals.get((account, flavor), ())
         return totals[-1][1] if totals else ZERO
 
+    def first_use(self, account: Subject, flavor: str | None, from_ms: int) -> int | None:
+        totals = self._now.totals.get((account, flavor), ())
+        index = bisect_left(totals, from_ms, key=lambda total: total[0])
+        return totals[index][0] if index < len(totals) else None
+
     def add_use(self, account: Subject, flavor: str | None, uses: Iterable[BucketUse]) -> None:
         tables = self._tables
         for use in uses:

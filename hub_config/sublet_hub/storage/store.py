@@ -88,6 +88,9 @@ class Transaction(Protocol):
     def used_in_all(self, account: Subject, flavor: str | None) -> Amount:
         """All that was ever used. One index look-up."""
 
+    def first_use(self, account: Subject, flavor: str | None, from_ms: int) -> int | None:
+        """The first bucket from `from_ms` on in which anything was used; None if there is none. One index look-up."""
+
     def add_use(self, account: Subject, flavor: str | None, uses: Iterable[BucketUse]) -> None:
         """Add to the buckets' running totals, in all and for `flavor`, and to those of all later buckets."""
 

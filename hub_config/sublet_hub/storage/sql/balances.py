@@ -29,6 +29,12 @@ _LATEST = (
 )
 _BEFORE = _LATEST.where(table.c.bucket_ms < param("at"))
 
+FIRST = Statement(
+    sa.select(table.c.bucket_ms)
+    .where(_ACCOUNT, table.c.bucket_ms >= param("at"))
+    .order_by(table.c.bucket_ms)
+    .limit(sa.literal(1, sa.Integer, literal_execute=True))
+)
 IN_ALL = Statement(_LATEST)
 BEFORE = Statement(_BEFORE)
 
@@ -64,6 +70,10 @@ class Balances(Session):
 
     def used_in_all(self, account: Subject, flavor: str | None) -> Amount:
         return _amount(self._one(IN_ALL, kind=account.kind, name=account.name, of=flavor or ""))
+
+    def first_use(self, account: Subject, flavor: str | None, from_ms: int) -> int | None:
+        row = self._one(FIRST, kind=account.kind, name=account.name, of=flavor or "", at=from_ms)
+        return int(row[0]) if row else None
 
     def add_use(self, account: Subject, flavor: str | None, uses: Iterable[BucketUse]) -> None:
         keys: list[dict[str, Value]] = []

@@ -25,7 +25,7 @@ const NEXT = {
 function why(notice, lease) {
   const bound = lease?.deadline_limit;
   if (notice.reason === "quota" && bound) {
-    const anew = bound.resets_at ? ` It begins anew ${momentText(new Date(bound.resets_at))}.` : "";
+    const anew = bound.resets_at ? ` It ${/^P/.test(bound.window) ? "frees up bit by bit from" : "begins anew"} ${momentText(new Date(bound.resets_at))}.` : "";
     return `${limitName(bound)} of ${accountName(bound.subject)} is used up by then.${anew}`;
   }
   return WHY[notice.reason] ?? notice.message;

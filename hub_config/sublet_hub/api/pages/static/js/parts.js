@@ -53,7 +53,7 @@ export function limitBar(limit, currency) {
   }
   const share = limit.limit > 0 ? limit.left / limit.limit : 0;
   const state = limit.left === 0 ? "full" : share < 0.1 && limit.window ? "near" : "";
-  const resets = limit.resets_at && h("span", {}, "begins anew ", moment(limit.resets_at),
+  const resets = limit.resets_at && h("span", {}, /^P/.test(limit.window) ? "frees up from " : "begins anew ", moment(limit.resets_at),
     ` (in ${duration((new Date(limit.resets_at) - now()) / 1000)})`);
   const held = limit.held > 0 ? `, ${amount(limit.held)} held for running leases` : "";
   return h("div", { class: `limit ${state}` },
