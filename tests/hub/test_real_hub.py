@@ -44,10 +44,13 @@ class Hub:
     part: Part
     process: subprocess.Popen[bytes]
 
-    def restart(self) -> None:
-        """Kill the hub as hard as it gets, and start it again."""
+    def kill(self) -> None:
         self.process.kill()
         self.process.wait(TIMEOUT_SECONDS)
+
+    def restart(self) -> None:
+        """Kill the hub as hard as it gets, and start it again."""
+        self.kill()
         self.process = begin(self.part, self.settings)
 
     @contextmanager
@@ -179,6 +182,24 @@ def test_a_server_lives_on_over_the_hubs_sudden_death_and_its_end_is_noticed(hub
         hub.api.lease_seconds = 3600
 
 
+def test_a_hub_that_is_killed_while_a_server_starts_takes_it_up_again(hub: Hub) -> None:
+    with hub.signed_in("late-lea") as browser:
+        start(browser, "late-lea", offer="cpu/guaranteed")
+        wait_for(lambda: runs(hub, "late-lea"), "the server's process to run")
+        hub.kill()
+        (hub.settings.homes_dir / "late-lea" / "go").touch()
+        hub.restart()
+        wait_for(lambda: is_ready(browser, "late-lea"), "the server to be ready")
+        assert browser.get("/user/late-lea/").json() == {}
+        assert runs(hub, "late-lea")
+
+
+def runs(hub: Hub, user: str) -> bool:
+    """Whether the process of a user's one lease runs."""
+    leases = {lease["id"] for lease in hub.api.leases.values() if lease["user"] == user}
+    return any(seen.running and seen.lease_id in leases for seen in LocalCluster(hub.settings.data).observe())
+
+
 def test_a_start_that_is_cancelled_ends_the_lease_and_the_process(hub: Hub) -> None:
     with hub.signed_in("slow-ida") as browser:
         page = start(browser, "slow-ida", offer="cpu/guaranteed")
@@ -186,9 +207,7 @@ def test_a_start_that_is_cancelled_ends_the_lease_and_the_process(hub: Hub) -> N
         assert browser.delete("/hub/api/users/slow-ida/server").status_code in {202, 204}
         wait_for(lambda: not browser.get("/hub/api/users/slow-ida").json()["servers"], "the server to be gone")
     assert hub.api.asked("POST", "/stop")
-    (lease_id,) = [lease["id"] for lease in hub.api.leases.values() if lease["user"] == "slow-ida"]
-    (seen,) = [lease for lease in LocalCluster(hub.settings.data).observe() if lease.lease_id == lease_id]
-    assert not seen.running
+    assert not runs(hub, "slow-ida")
 
 
 def test_a_refusal_is_shown_beside_the_flavors_with_a_way_on(hub: Hub) -> None:

@@ -25,6 +25,7 @@ from sublet_hub.hub.refusal import Explanation, LeaseRefusedError
 
 LOOK_SECONDS = 0.02
 LOOK_LONGER_SECONDS = 0.1
+LOOK_LISTENER_SECONDS = 0.05
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 NOT_CONFINED = "The server could not be started on this machine. The administrator's log says why."
@@ -84,15 +85,17 @@ class SupervisedSpawner(LocalProcessSpawner):
     # ---------------------------------------------------------------- start
 
     async def start(self) -> tuple[str, int]:
-        """Start the supervising parent; done when it has recorded that the server's process runs."""
+        """Start the supervising parent; done when the server listens. JupyterHub then asks it for an answer."""
         grant = self.lease_grant
         assert grant is not None, "LeaseMixin asks for a lease before it starts a server"
         port = int(self.port) or int(random_port())
         self.port = port
         command, folder, identity = await asyncio.to_thread(self._prepare, grant)
         self._launch(command, self._environment(identity))
+        self._remember(port)
         await self._await_start(folder)
         self.log.info("Server of %s runs under pid %i, lease %s", self._log_name, self.pid, grant.id)
+        await self._await_listener(port)
         return (self.ip or "127.0.0.1", port)
 
     def _launch(self, command: list[str], env: dict[str, str]) -> None:
@@ -101,6 +104,13 @@ class SupervisedSpawner(LocalProcessSpawner):
         self.pid = self.proc.pid
         self.start_ticks = processes.start_ticks(self.pid) or 0
         self.boot_id = processes.boot_id()
+
+    def _remember(self, port: int) -> None:
+        """Have the hub's database know of the server at once: a hub that is killed meanwhile takes it up again."""
+        if self.server is not None:  # which it is in a hub
+            self.server.ip, self.server.port = self.ip or "127.0.0.1", port
+            self.orm_spawner.state = self.get_state()
+            self.db.commit()
 
     def _prepare(self, grant: Grant) -> tuple[list[str], Path, Identity]:
         data = Path(self.sublet_data)
@@ -142,6 +152,19 @@ class SupervisedSpawner(LocalProcessSpawner):
             await asyncio.sleep(LOOK_SECONDS if waited < 1 else LOOK_LONGER_SECONDS)
         if started.parent_pid != self.pid:
             raise self._not_started(f"the lease's folder {folder} is another server's")
+
+    async def _await_listener(self, port: int) -> None:
+        """Look often for the server to listen: JupyterHub itself looks ever more seldom, and would notice about half
+        a second late. A server that ends instead is noticed here too. JupyterHub's start_timeout is the limit."""
+        while (status := await self.poll()) is None:
+            try:
+                _, writer = await asyncio.open_connection(self.ip or "127.0.0.1", port)
+            except ConnectionError:
+                await asyncio.sleep(LOOK_LISTENER_SECONDS)
+            else:
+                writer.close()
+                return
+        raise self._not_started(f"it ended with exit code {status} before it listened")
 
     def _not_started(self, why: str) -> LeaseRefusedError:
         message = f"the server of {self._log_name} was not started: {why}; see {self.sublet_data}/leases"
