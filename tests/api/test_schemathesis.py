@@ -59,7 +59,19 @@ CONFIG = SchemathesisConfig.from_dict({"checks": {"negative_data_rejection": {"e
 schema = schemathesis.openapi.from_asgi("/services/sublet/api/openapi.json", served(), config=CONFIG)
 
 
+@schema.auth()
+class Token:
+    """Shows the token, except where a case is about not showing it."""
+
+    def get(self, _case: schemathesis.Case[Any], _context: schemathesis.AuthContext) -> str:
+        return "token all"
+
+    def set(self, case: schemathesis.Case[Any], data: str, _context: schemathesis.AuthContext) -> None:
+        case.headers["Authorization"] = data
+
+
+# Derandomized, so that what fails once fails again.
 @schema.parametrize()
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 def test_the_api_keeps_to_its_document(case: schemathesis.Case[Any]) -> None:
-    case.call_and_validate(headers={"Authorization": "token all"}, checks=CHECKS)
+    case.call_and_validate(checks=CHECKS)
