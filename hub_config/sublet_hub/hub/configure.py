@@ -147,6 +147,8 @@ def _spawner(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.LocalLeaseSpawner.sublet_stop_grace = settings.stop_grace_seconds
     c.LocalLeaseSpawner.sublet_sandbox = settings.sandbox
     c.Spawner.default_url = "/lab"
+    # By TCP, whoever else runs code on this machine could listen to what a kernel prints.
+    c.Spawner.args = ["--KernelManager.transport=ipc"]
     c.Spawner.http_timeout = settings.spawn_timeout_seconds
     c.Spawner.start_timeout = settings.spawn_timeout_seconds
     # The notebook's own token says who its user is and reaches the api as them; it can do nothing else.

@@ -177,6 +177,10 @@ class SupervisedSpawner(LocalProcessSpawner):
         env: dict[str, str] = super().get_env()
         env["PATH"] = f"{Path(self.sublet_notebook_python).parent}:{SYSTEM_PATH}"
         env["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+        if self.lease_grant:
+            # Short, since the kernels' sockets lie there (a path of one has 107 characters at most), and in the
+            # lease's own /tmp.
+            env["JUPYTER_RUNTIME_DIR"] = f"/tmp/jupyter-{self.lease_grant.id}"  # noqa: S108 - the lease's id is unique
         grant = self.lease_grant
         env["CUDA_VISIBLE_DEVICES"] = ",".join(grant.devices) if grant else ""
         if grant and grant.simulated:

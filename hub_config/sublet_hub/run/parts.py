@@ -37,7 +37,7 @@ def parts_of(settings: Settings, secrets: Secrets) -> tuple[Part, ...]:
     return (
         _proxy(settings, secrets),
         Part("hub", (*_PYTHON, "jupyterhub", "-f", str(hub_config_file())), f"{settings.hub_api_url}/"),
-        Part("api", (*_PYTHON, "sublet_hub.cli", "api"), f"{settings.api_url}/services/sublet/api/health"),
+        Part("api", (*_PYTHON, "sublet_hub.cli", "api"), f"{settings.api_url}/services/sublet/health"),
         Part("meter", (*_PYTHON, "sublet_hub.cli", "meter"), f"http://127.0.0.1:{settings.meter_port}/metrics"),
     )
 
