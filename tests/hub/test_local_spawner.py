@@ -71,12 +71,26 @@ async def test_a_server_is_given_its_lease_and_devices_and_nothing_of_the_hubs(l
     assert env["CUDA_VISIBLE_DEVICES"] == "SIM-0"
     assert env["SUBLET_SIMULATED"] == "1"
     assert env["SUBLET_LEASE_ID"] == spawner.lease_id
+    assert env["JUPYTER_RUNTIME_DIR"] == f"/tmp/jupyter-{spawner.lease_id}"
     assert env["USER"] == "alice"
     assert env["LANG"] == "C.UTF-8"
     assert env["JUPYTERHUB_API_TOKEN"] == "servers-own-token"
     assert spawner.sublet_api_token not in env.values()
     assert [name for name, value in env.items() if "secret-of" in value] == []
-    allowed = ("JUPYTERHUB_", "JPY_", "SUBLET_", "CUDA_", "LANG", "LC_", "PATH", "HOME", "USER", "LOGNAME", "SHELL")
+    allowed = (
+        "JUPYTERHUB_",
+        "JUPYTER_",
+        "JPY_",
+        "SUBLET_",
+        "CUDA_",
+        "LANG",
+        "LC_",
+        "PATH",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "SHELL",
+    )
     assert [name for name in env if not name.startswith(allowed)] == []
 
 

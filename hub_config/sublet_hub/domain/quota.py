@@ -101,7 +101,7 @@ class LimitState:
 
     @property
     def resets_at_ms(self) -> int | None:
-        """When more of the limit is left again: a calendar window's end, or when a rolling one's first use falls out."""
+        """When more is left again: at a calendar window's end, or when a rolling one's first use falls out."""
         return self.eases_at_ms if self.window is None or self.window.end_ms is None else self.window.end_ms
 
     def in_units(self, raw: int, *, up: bool = False) -> int:
