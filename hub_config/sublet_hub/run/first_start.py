@@ -3,6 +3,8 @@ before."""
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from sublet_hub.catalog import load_catalog, starter_toml
@@ -15,6 +17,9 @@ from sublet_hub.wiring import open_books, seed_default_quota
 TRAVERSABLE = 0o711
 """Users' servers may run as other users: they must get through to their homes, and may list nothing on the
 way."""
+
+HUB_DATABASE_SECONDS = 10.0
+"""How long JupyterHub's database may be locked; before the hub is started it should not be at all."""
 
 
 def make_folders(settings: Settings) -> None:
@@ -29,6 +34,7 @@ def prepare(settings: Settings) -> tuple[Secrets, Credentials]:
     wrong."""
     secrets = ensure_secrets(settings.data)
     credentials = ensure_credentials(settings.data, settings.admin_users[0])
+    forget_old_tokens(settings.data / "jupyterhub.sqlite")
     if not settings.toml_file.exists():
         devices = discover() or simulated(settings.simulated_gpus)
         write_private(settings.toml_file, starter_toml(devices))
@@ -37,6 +43,19 @@ def prepare(settings: Settings) -> tuple[Secrets, Credentials]:
     with open_books(settings) as books:
         seed_default_quota(books, settings)
     return secrets, credentials
+
+
+def forget_old_tokens(hub_database: Path) -> None:
+    """Take out of JupyterHub's database the service tokens that it read from our files at earlier starts.
+
+    It reads those of now by itself, but keeps the others: a token that was changed because it had leaked would
+    work on. "from config" is JupyterHub's own note on such tokens (jupyterhub.app, _add_tokens).
+    """
+    if not hub_database.exists():
+        return
+    with closing(sqlite3.connect(hub_database, timeout=HUB_DATABASE_SECONDS)) as database, database:
+        if database.execute("SELECT 1 FROM sqlite_master WHERE name = 'api_tokens'").fetchone():
+            database.execute("DELETE FROM api_tokens WHERE service_id IS NOT NULL AND note = 'from config'")
 
 
 def _make(folder: Path, mode: int) -> None:
