@@ -56,7 +56,7 @@ class FaultyFields(InvalidRequest):
     """Several fields are wrong; the first is `field`, all are in `errors`."""
 
     def __init__(self, faults: Sequence[FieldFault]) -> None:
-        named = "; ".join(f"{fault.field}: {fault.detail}" for fault in faults)
+        named = " ".join(f"{fault.field}: {fault.detail}" for fault in faults)
         super().__init__(faults[0].detail if len(faults) == 1 else named, field=faults[0].field)
         self.faults = tuple(faults)
 
