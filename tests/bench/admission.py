@@ -87,7 +87,7 @@ def run_sqlite(*, quick: bool) -> Result:
 
 
 def run_postgresql(*, quick: bool) -> Result:
-    scale = QUICK if quick else Scale()
+    scale = QUICK if quick else Scale(turns=25)
     missing = postgres.why_missing()
     assert missing is None, missing
     with postgres.server(durable=True) as server, _databases(server, "bench_first", "bench_big") as (first, big):
