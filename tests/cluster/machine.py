@@ -15,6 +15,7 @@ import sublet_hub
 from sublet_hub.cluster import records
 from sublet_hub.cluster.base import Observed
 from sublet_hub.cluster.confinement import Level
+from sublet_hub.cluster.inside import OUTPUT
 from sublet_hub.cluster.local import LocalCluster, ServerSpec, python_paths, spawn_command
 from sublet_hub.cluster.sandbox import Policy
 
@@ -140,6 +141,10 @@ class Machine:
 
     def log(self, lease_id: str) -> str:
         return (self.data / "leases" / lease_id / records.LOG).read_text(encoding="utf-8")
+
+    def printed(self) -> str:
+        """What servers have printed: it goes to their user's home, not to the platform's folder."""
+        return (self.home / OUTPUT).read_text(encoding="utf-8")
 
     def seen(self, lease_id: str) -> Observed:
         """How the cluster reports a lease now."""

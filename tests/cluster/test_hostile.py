@@ -144,7 +144,7 @@ def test_without_namespaces_the_end_of_the_parent_ends_the_server(plain: Machine
 def test_the_server_has_a_name_a_home_and_a_terminal(contained: Machine) -> None:
     lease_id = contained.start("sh", "-c", SHOW)
     assert contained.ended(lease_id).exit_code == 0
-    home, cwd, tty, name = contained.log(lease_id).replace("\r", "").splitlines()
+    home, cwd, tty, name = contained.printed().replace("\r", "").splitlines()
     assert home == cwd == str(contained.home)
     assert tty == "tty"
     assert name == ("ann" if contained.level is Level.ROOT else "nobody" if os.geteuid() == 0 else name)
@@ -155,5 +155,5 @@ def test_a_device_that_is_not_its_own_cannot_be_opened(contained: Machine) -> No
     """/dev/full stands for another lease's GPU."""
     lease_id = contained.start("sh", "-c", "echo x </dev/zero; exec </dev/full", hide=("/dev/full",))
     assert contained.ended(lease_id).exit_code != 0
-    assert "x\n" in contained.log(lease_id)
-    assert "Permission denied" in contained.log(lease_id)
+    assert "x\n" in contained.printed()
+    assert "Permission denied" in contained.printed()

@@ -226,7 +226,7 @@ def test_as_root_without_namespaces_each_user_still_has_an_id_of_their_own(plain
         return subprocess.run(spawn_command(folder, spec), check=False, start_new_session=True).returncode
 
     assert run("a", Path("/usr")) == 3
-    said = plain.log("a")
+    said = plain.printed()
     assert said.startswith("200321\n")
     assert said.count("Permission denied") + said.count("not permitted") == 2
 

@@ -47,7 +47,7 @@ class Confinement(NamedTuple):
 
 
 class Command(NamedTuple):
-    """What to run, and where its output goes."""
+    """What to run, and where to say why it could not be."""
 
     argv: tuple[str, ...]
     environment: dict[str, str]

@@ -5,7 +5,7 @@ Nothing here returns to the caller: a forked child must never run on as a second
 
 import os
 import signal
-import sys
+from pathlib import Path
 from typing import NoReturn
 
 from sublet_hub.cluster import linux, mounts
@@ -15,6 +15,9 @@ EXIT_REFUSED = 125
 """The server was not started, for a reason that isn't its own. 126 and 127 mean what they do in a shell."""
 _NOT_RUNNABLE = 126
 _NOT_FOUND = 127
+OUTPUT = Path(".sublet-server.log")
+"""In the user's home: what their servers print. It begins anew at a start when it has become large."""
+_OUTPUT_BYTES = 1024 * 1024
 _WATCHED = frozenset({signal.SIGCHLD, signal.SIGTERM})
 
 
@@ -101,18 +104,38 @@ def _run_server(confinement: Confinement, command: Command, parent: int | None) 
             if os.getppid() != parent:
                 os._exit(EXIT_REFUSED)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(command.log_fd, 1)
-        os.dup2(command.log_fd, 2)
-        os.closerange(3, os.sysconf("SC_OPEN_MAX"))
         os.chdir(confinement.home or "/")
+        output = _open_output(confinement)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.closerange(3, command.log_fd)
+        os.closerange(command.log_fd + 1, os.sysconf("SC_OPEN_MAX"))
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         for ignored_by_python in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(ignored_by_python, signal.SIG_DFL)
         os.execvpe(command.argv[0], command.argv, command.environment)  # noqa: S606 - no shell is wanted
     except OSError as error:
-        sys.stderr.write(f"sublet: the server can't be started: {error}\n")
-        sys.stderr.flush()
+        os.write(command.log_fd, f"sublet: the server can't be started: {error}\n".encode())
         os._exit(_NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_RUNNABLE)
+
+
+def _open_output(confinement: Confinement) -> int:
+    """Open what the server prints to: a file of its user's, since it may hold what the user works on.
+
+    Called as the user, so that a link laid there leads nowhere that the user could not write anyway.
+    """
+    if confinement.home is None:
+        return os.open(os.devnull, os.O_WRONLY)
+    try:
+        if OUTPUT.lstat().st_size > _OUTPUT_BYTES:
+            OUTPUT.replace(f"{OUTPUT}.1")
+    except FileNotFoundError:
+        pass  # the first server of this user
+    try:
+        return os.open(OUTPUT, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    except OSError:
+        # The user has put something else there, or has no room: their server is worth more than its log.
+        return os.open(os.devnull, os.O_WRONLY)
 
 
 def _become_user(confinement: Confinement) -> None:

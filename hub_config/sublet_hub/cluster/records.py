@@ -3,7 +3,7 @@
     record.jsonl   written by the parent, one fsynced line when the server starts and one when it has ended
     alive          written by the parent: when it last saw the server alive, 20 characters, never fsynced
     deadline       written by the platform, replaced atomically; read again by the parent all the time
-    server.log     the server's own output
+    server.log     what the parent has to say; the server's own output is its user's, and lies in their home
 
 All times are wall-clock milliseconds since the epoch. The parent measures how long a server ran by
 CLOCK_BOOTTIME, so that a step of the wall clock changes no bill: an end is the start plus that span.

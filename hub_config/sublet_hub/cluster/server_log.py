@@ -1,4 +1,4 @@
-"""The server's own output: kept in the lease folder, and kept small."""
+"""What a parent has to say of its server: kept in the lease folder, and kept small."""
 
 import os
 from pathlib import Path
