@@ -213,11 +213,11 @@ def test_a_platform_whose_parts_do_not_answer(beside: Settings) -> None:
     assert set(found.values()) == {Level.PROBLEM}
 
 
-def test_a_platform_that_runs_elsewhere(beside: Settings) -> None:
+def test_a_platform_started_on_another_port_is_looked_for_there(beside: Settings) -> None:
     with running_platform(beside):
-        finding = worst(running.parts(changed(beside, port=19000)))
-    assert finding.level is Level.PROBLEM
-    assert "http://127.0.0.1:18990" in finding.text
+        said = [finding.text for finding in running.parts(changed(beside, port=19000))]
+    assert "http://127.0.0.1:18991" in said[0]
+    assert "1900" not in " ".join(said)
 
 
 def test_a_meter_that_is_away(beside: Settings, books: Books) -> None:

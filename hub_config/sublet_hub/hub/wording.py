@@ -44,7 +44,9 @@ def money(micros: int, currency: str) -> str:
 
 
 def price_per_hour(micros: int, currency: str) -> str:
-    return "Free of charge" if micros == 0 else f"{money(micros, currency)} per hour"
+    """To a hundredth of a cent, so that the price of a seventh of a GPU is short enough to read: `0.2286 USD`."""
+    rounded = (micros + 50) // 100 * 100
+    return "Free of charge" if micros == 0 else f"{money(rounded, currency)} per hour"
 
 
 def duration(seconds: int) -> str:

@@ -44,6 +44,7 @@ class Meter:
             self._guarded_round()
             stop.wait(self._tick_seconds)
         self._guarded_round()
+        self._anchors.note(self._books)
 
     def _guarded_round(self) -> None:
         try:

@@ -30,6 +30,7 @@ EXIT_STOPPED = 0
 EXIT_FAILED = 1
 EXIT_ALREADY_RUNNING = 2
 TELL_TIMEOUT_SECONDS = 10.0
+SHARED_PASSWORD = "shared-password"  # noqa: S105 - the name of an authenticator
 
 NOT_STARTED = (GpuDiscoveryError, PortTaken, PartMissing, SettingsError, CredentialsError, StartFailed)
 
@@ -121,8 +122,17 @@ def welcome(settings: Settings, credentials: Credentials) -> str:
     return f"""
 Sublet is running at {settings.public_url}
 
+{_who_signs_in(settings, credentials)}
+The logs are in {settings.logs_dir}.
+Ctrl-C stops everything."""
+
+
+def _who_signs_in(settings: Settings, credentials: Credentials) -> str:
+    if settings.authenticator != SHARED_PASSWORD:
+        admins = ", ".join(settings.admin_users)
+        return f"    People sign in by way of {settings.authenticator}; administrators are: {admins}.\n"
+    return f"""\
     as administrator   {credentials.admin_user}, with the password {credentials.admin_password}
     as a user          any other name, with the password {credentials.user_password}
 
-The passwords are kept in {settings.data / "credentials"}, the logs in {settings.logs_dir}.
-Ctrl-C stops everything."""
+The passwords are kept in {settings.data / "credentials"}."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -12,10 +14,20 @@ from sublet_hub.cli.platform import is_running, running_url
 from sublet_hub.credentials import CredentialsError, read_secrets
 from sublet_hub.run.parts import Part, PartMissing, parts_of
 from sublet_hub.run.ports import PortTaken, check_free
-from sublet_hub.settings import Settings
+from sublet_hub.settings import Settings, load_settings
 
 TIMEOUT_SECONDS = 5.0
 HEALTH = "/services/sublet/health"
+
+
+def _as_started(settings: Settings) -> Settings:
+    """The settings with the port that the running platform was started with, which may have come from its
+    environment: the other ports follow from it."""
+    at = running_url(settings.data)
+    if at is None or at == settings.public_url:
+        return settings
+    started = {**os.environ, "SUBLET_DATA": str(settings.data), "SUBLET_PORT": str(urlsplit(at).port or 80)}
+    return load_settings(started)
 
 
 def parts(settings: Settings) -> Iterator[Finding]:
@@ -28,12 +40,7 @@ def parts(settings: Settings) -> Iterator[Finding]:
             for line in str(error).splitlines():
                 yield problem("parts", f"Sublet is not running. {line}", "Free the port, then: sublet up")
         return
-    at = running_url(settings.data)
-    if at != settings.public_url:
-        mend = "Set SUBLET_PORT and SUBLET_HOST here as they were when it was started, or in sublet.toml."
-        text = f"Sublet runs at {at}, but by the settings here it would at {settings.public_url}."
-        yield problem("parts", text, mend)
-        return
+    settings = _as_started(settings)
     try:
         for part in parts_of(settings, read_secrets(settings.data)):
             yield _answer(part, settings.logs_dir)
