@@ -17,6 +17,11 @@ pytestmark = [pytest.mark.browser, pytest.mark.platform, pytest.mark.timeout(400
 SignIn = Callable[..., Page]
 ATTEMPTS = 4
 
+SAVES_EVERY = """async () => {
+  const answer = await fetch("/user/alice/lab/api/settings/@jupyterlab/docmanager-extension:plugin");
+  return (await answer.json()).schema.properties.autosaveInterval.default;
+}"""
+
 CELL = """
 import os, torch, sublet
 print("devices", os.environ["CUDA_VISIBLE_DEVICES"], "torch", torch.__version__, torch.cuda.device_count())
@@ -71,6 +76,8 @@ def test_from_sign_in_to_usage(platform: Platform, sign_in: SignIn, complaints: 
     assert "devices SIM-" in printed
     assert "torch 2.13.0" in printed
     assert "GPU" in printed
+
+    assert page.evaluate(SAVES_EVERY) == 10, "JupyterLab saves as seldom as it does by default"
 
     page.goto("/services/sublet/")
     expect(page.get_by_role("heading", name="Your usage")).to_be_visible()
