@@ -16,6 +16,7 @@ import sqlite3
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
+from sublet_hub.storage.sql.checkpoints import PAGES_MOST
 from sublet_hub.storage.sql.statement import Database
 
 SQLITE_BUSY_SECONDS = 30
@@ -23,6 +24,7 @@ SQLITE_PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA cache_size = -16000",  # 16 MB a connection
+    f"PRAGMA wal_autocheckpoint = {PAGES_MOST}",
     "PRAGMA journal_size_limit = 67108864",  # bytes: the WAL shrinks back after a burst
 )
 

@@ -25,6 +25,7 @@ from sublet_hub.domain.errors import Conflict, Unavailable
 from sublet_hub.storage.sql.answers import Answers
 from sublet_hub.storage.sql.audit import Audit
 from sublet_hub.storage.sql.balances import Balances
+from sublet_hub.storage.sql.checkpoints import Checkpoints
 from sublet_hub.storage.sql.engine import database_of, open_engine, parse_url
 from sublet_hub.storage.sql.leases import Leases
 from sublet_hub.storage.sql.ledger import Ledger
@@ -69,6 +70,8 @@ class SqlStore:
         self._database = database_of(engine.url)
         self._unavailable, self._conflicts = _errors(self._database)
         self._turns = Turns(alone=self._database == "sqlite")
+        path = engine.url.database if self._database == "sqlite" else None
+        self._checkpoints = Checkpoints(path) if path else None
 
     @classmethod
     def open(cls, url: str) -> SqlStore:
@@ -96,6 +99,8 @@ class SqlStore:
                 if isinstance(error, self._unavailable):
                     raise Unavailable("The database does not answer; try again in a moment.") from error
                 raise
+            if write and self._checkpoints is not None:
+                self._checkpoints.count_commit()
 
     @contextmanager
     def _connection(self) -> Iterator[PoolProxiedConnection]:
@@ -115,6 +120,8 @@ class SqlStore:
             connection.invalidate()
 
     def close(self) -> None:
+        if self._checkpoints is not None:
+            self._checkpoints.stop()
         self._engine.dispose()
 
 
