@@ -280,8 +280,12 @@ def pip_option(name: str) -> str:
     from_env = os.environ.get("PIP_" + name.upper().replace("-", "_"))
     if from_env:
         return from_env
+    python = _bin(SETUP, "python")  # it surely has a pip; the one that runs this may have none
     listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+        [python if python.exists() else sys.executable, "-m", "pip", "config", "list"],
+        capture_output=True,
+        text=True,
+        check=False,
     ).stdout
     match = re.search(rf"^(?:global|install)\.{re.escape(name)}=(.*)$", listed, re.MULTILINE)
     return str(ast.literal_eval(match[1])) if match else ""
