@@ -2,9 +2,9 @@
 
 import json
 import os
-from pathlib import Path
 import signal
 import sys
+from pathlib import Path
 
 from sublet_hub.cluster import records
 from sublet_hub.cluster.confinement import Level
@@ -13,9 +13,6 @@ from tests.cluster.test_life import start_stubborn
 
 ATTACK = """\
 import ctypes, glob, json, os, pathlib, signal, subprocess, sys
-
-CHECKOUT_IN_TMP = Path(__file__).parts[2:3] if Path(__file__).is_relative_to("/tmp") else ()  # noqa: S108 - compared
-"""What a server needs to run is shown to it also where the checkout itself lies in /tmp, as in CI it may."""
 
 parent, child, data, lease = int(sys.argv[1]), int(sys.argv[2]), pathlib.Path(sys.argv[3]), sys.argv[4]
 libc = ctypes.CDLL(None, use_errno=True)
@@ -70,6 +67,8 @@ for number in (signal.SIGKILL, signal.SIGSTOP, signal.SIGTRAP):
 signal.pause()
 """
 SHOW = "echo $HOME; pwd; touch here /tmp/there; script -qec 'echo tty' /dev/null; whoami"
+CHECKOUT_IN_TMP = Path(__file__).parts[2:3] if Path(__file__).parts[1] == "tmp" else ()
+"""What a server needs to run is shown to it, also where the checkout lies in /tmp."""
 HARMLESS = {"refused", ""}
 
 
