@@ -18,7 +18,9 @@ SignIn = Callable[..., Page]
 ATTEMPTS = 4
 
 SAVES_EVERY = """async () => {
-  const answer = await fetch("/user/alice/lab/api/settings/@jupyterlab/docmanager-extension:plugin");
+  const headers = { "X-XSRFToken": document.cookie.match(/_xsrf=([^;]+)/)[1] };
+  const path = "/user/alice/lab/api/settings/@jupyterlab/docmanager-extension:plugin";
+  const answer = await fetch(path, { headers });
   return (await answer.json()).schema.properties.autosaveInterval.default;
 }"""
 
