@@ -158,7 +158,11 @@ def settle(platform: Platform) -> None:
     """Wait until every lease has ended (they last 25 s at most) and the meter has closed it."""
 
     def closed() -> bool:
-        return not any(lease["state"] in ("granted", "active", "ending") for lease in platform.leases())
+        try:
+            leases = platform.leases()
+        except httpx.HTTPError:
+            return False  # what was killed last is still coming back
+        return not any(lease["state"] in ("granted", "active", "ending") for lease in leases)
 
     wait_until(closed, 120, f"every lease is closed\n{platform.log()}")
 
