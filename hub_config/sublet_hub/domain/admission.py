@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sublet_hub.domain.accounts import Subject
-from sublet_hub.domain.amounts import MS_PER_HOUR, MS_PER_SECOND, PARTS_PER_GPU, GpuParts, Micros
-from sublet_hub.domain.deadlines import binding
+from sublet_hub.domain.amounts import MS_PER_SECOND, GpuParts, Micros
+from sublet_hub.domain.deadlines import binding, rate, scale
 from sublet_hub.domain.errors import PublicError, QuotaExceeded
 from sublet_hub.domain.flavors import Tier
 from sublet_hub.domain.lease import LeaseKind
@@ -80,21 +80,12 @@ def lasts_ms(draw: Draw, state: LimitState) -> int | None:
     """
     what = state.limit.what
     if what in WINDOWED:
-        per_ms, scale = draw_rate(what, draw)
-        return state.left * scale // per_ms if per_ms else None
+        per_ms = rate(what, draw.parts, draw.price_micros_per_gpu_hour)
+        return state.left * scale(what) // per_ms if per_ms else None
     if what is What.LEASE_SECONDS:
         return state.limit.raw
     needed = draw.parts if what is What.GPUS else 1
     return 0 if needed > state.left else None
-
-
-def draw_rate(what: What, draw: Draw) -> tuple[int, int]:
-    """Ledger units per millisecond as a fraction: numerator and denominator."""
-    if what is What.GPU_SECONDS:
-        return draw.parts, 1
-    if what is What.MONEY:
-        return draw.parts * draw.price_micros_per_gpu_hour, PARTS_PER_GPU * MS_PER_HOUR
-    return 0, 1
 
 
 def refusal(state: LimitState) -> PublicError:

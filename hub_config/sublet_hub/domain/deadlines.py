@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sublet_hub.domain.amounts import MS_PER_HOUR, PARTS_PER_GPU
+from sublet_hub.domain.amounts import MS_PER_HOUR, PARTS_PER_GPU, GpuParts, Micros
 from sublet_hub.domain.lease import Binding, Deadline, EndReason, Lease, LeaseState
 from sublet_hub.domain.quota import LimitState, What
 from sublet_hub.domain.windows import window_at
@@ -32,12 +32,12 @@ class Margins:
     longest_ms: int
 
 
-def rate(what: What, lease: Lease) -> int:
-    """What a lease draws per millisecond, in ledger units times `scale(what)`; 0 if it doesn't draw on the kind."""
+def rate(what: What, parts: GpuParts, price_micros_per_gpu_hour: Micros) -> int:
+    """What a share at a price draws per millisecond, in ledger units times `scale(what)`; 0 if it draws nothing."""
     if what is What.GPU_SECONDS:
-        return lease.parts
+        return parts
     if what is What.MONEY:
-        return lease.parts * lease.price_micros_per_gpu_hour
+        return parts * price_micros_per_gpu_hour
     return 0
 
 
@@ -53,7 +53,7 @@ def exhaustion(state: LimitState, leases: Sequence[Lease], until_ms: int) -> dic
     out of the window, so the moment is a lower bound that moves out as time passes.
     """
     what = state.limit.what
-    drawing = [lease for lease in leases if state.applies_to(lease.flavor) and rate(what, lease) > 0]
+    drawing = [lease for lease in leases if state.applies_to(lease.flavor) and _rate_of(what, lease) > 0]
     if not drawing:
         return {}
     ends = _share_out(what, drawing, state.limit.raw - state.used)
@@ -71,8 +71,12 @@ def exhaustion(state: LimitState, leases: Sequence[Lease], until_ms: int) -> dic
     return ends
 
 
+def _rate_of(what: What, lease: Lease) -> int:
+    return rate(what, lease.parts, lease.price_micros_per_gpu_hour)
+
+
 def _share_out(what: What, leases: Sequence[Lease], available: int) -> dict[str, int]:
-    rates = {lease.id: rate(what, lease) for lease in leases}
+    rates = {lease.id: _rate_of(what, lease) for lease in leases}
     held = sum(rates[lease.id] * (lease.held_until_ms - lease.posted_until_ms) for lease in leases)
     free = available * scale(what) - held
     if free < 0:
@@ -96,7 +100,7 @@ def _after_reset(state: LimitState, leases: Sequence[Lease], window_end: int, un
     """When the leases together use up a whole fresh window; None if they don't before `until_ms`."""
     what, window = state.limit.what, state.limit.window
     assert window is not None
-    total_rate = sum(rate(what, lease) for lease in leases)
+    total_rate = sum(_rate_of(what, lease) for lease in leases)
     lasts_ms = state.limit.raw * scale(what) // total_rate
     start = window_end
     while start < until_ms:

@@ -92,15 +92,6 @@ def delete_quota(books: Books, subject: Subject, *, actor: str, why: str) -> Quo
     return _change(books, subject, removed, actor, why)
 
 
-def ensure_default(books: Books, quota: Quota) -> bool:
-    """Give the default a first quota on a new platform; False (and nothing changed) where it has one."""
-    with books.store.transaction(write=False) as tx:
-        if tx.quota(DEFAULT) is not None:
-            return False
-    set_quota(books, DEFAULT, quota, actor="service:sublet", why="first start")
-    return True
-
-
 def _change(
     books: Books, subject: Subject, new: Callable[[Transaction], Quota | None], actor: str, why: str
 ) -> QuotaChange:
