@@ -8,16 +8,35 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-Cause = Literal["exited", "deadline", "stop", "lost"]
+Cause = Literal["exited", "deadline", "stop", "lost", "oom", "evicted"]
 """Why a server ended: by itself; its deadline passed; `Cluster.stop` asked for it; its supervising parent (or
-the whole machine) went down, which is found out later and dated to the last moment it was seen alive."""
+the whole machine) went down, which is found out later and dated to the last moment it was seen alive; it used more
+memory than it had; the cluster, or somebody past us, took it away (evicted, preempted, drained, deleted)."""
 
 
 class LeaseUnknownError(LookupError):
     """The cluster holds nothing (any more) under this lease id."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """Who is to pay for what, as the thing that runs says of itself. Believed only where nobody granted it."""
+
+    user: str
+    account: str
+    flavor: str
+    tier: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Something that holds GPUs where only leases should, and says of no lease that it is one."""
+
+    name: str
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """One open lease, as the cluster knows it. Times are wall-clock milliseconds since the epoch."""
 
@@ -25,7 +44,7 @@ class Observed:
     started_at_ms: int | None
     """None until the server has really been started."""
     ended_at_ms: int | None
-    """None while any process of the server may still hold the GPU."""
+    """None while any process of the server may still hold the GPU. Set without a start: it never will start."""
     cause: Cause | None
     exit_code: int | None
     """As a shell reports it: 128 + n after signal n. None when not known (`lost`)."""
@@ -37,6 +56,8 @@ class Observed:
     broken: str | None = None
     """A sentence, when the lease's record can't be understood. Nothing else but the id can then be relied
     on: neither that the server runs, nor that it doesn't. It is for an admin to look at."""
+    claims: Claims | None = None
+    """What it says of itself, where the cluster lets others than us start things."""
 
     @property
     def running(self) -> bool:
@@ -66,3 +87,6 @@ class Cluster(Protocol):
     def withdraw(self, lease_id: str) -> bool:
         """See to it that a lease that has not started never will. False if it has started after all (or may have):
         then it must not be voided. True, too, where nothing was ever prepared for it."""
+
+    def strays(self) -> Sequence[Stray]:
+        """What holds GPUs without being a lease: for an admin to look at. It is never touched."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sublet_hub.cluster import processes, records
-from sublet_hub.cluster.base import LeaseUnknownError, Observed
+from sublet_hub.cluster.base import LeaseUnknownError, Observed, Stray
 from sublet_hub.cluster.sandbox import Policy
 
 log = logging.getLogger(__name__)
@@ -154,6 +154,10 @@ class LocalCluster:
         begun = (folder / records.RECORD).exists()
         settled = time.time() - (folder / records.DEADLINE).stat().st_mtime > _SETTLED_SECONDS
         return _read(folder).started is None and (settled or not begun)
+
+    def strays(self) -> Sequence[Stray]:
+        """See `Cluster.strays`. What else runs on the machine is its owner's business."""
+        return ()
 
     def _folder(self, lease_id: str) -> Path:
         folder = self._leases / lease_id

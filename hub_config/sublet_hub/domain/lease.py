@@ -45,6 +45,8 @@ class EndReason(StrEnum):
     USER = "user"
     EXITED = "exited"
     LOST = "lost"
+    OUT_OF_MEMORY = "out_of_memory"
+    EVICTED = "evicted"
     SHUTDOWN = "shutdown"
     REPLACED = "replaced"
     NEVER_STARTED = "never_started"

@@ -27,6 +27,8 @@ END_REASONS = {
     "idle": "nothing had run in it for a while",
     "admin": "an administrator stopped it",
     "lost": "the machine it ran on, or the process that kept it, went down",
+    "out_of_memory": "it used more memory than its flavor has; pick a larger one, or load less at a time",
+    "evicted": "the cluster took its place back; it can be started again",
     "never_started": "it did not start in time",
 }
 """Why a lease ended, for those reasons that its user didn't cause; completes "Your last server ended: ...".

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sublet_hub.cluster.base import Observed
+from sublet_hub.cluster.base import Cause, Observed
 from sublet_hub.domain.lease import EndReason, Lease, LeaseState
 from sublet_hub.domain.notices import due_lead
 from sublet_hub.domain.policy import Policy
@@ -169,8 +169,14 @@ def end_reason(lease: Lease, seen: Observed) -> EndReason:
     """Why a lease ended: what the cluster saw, and what had been ordered or was due."""
     if seen.cause == "lost":
         return EndReason.LOST
+    if seen.cause == "oom":
+        return EndReason.OUT_OF_MEMORY
     if seen.cause == "deadline":
         return lease.deadline.reason
     if lease.ordered is not None:
         return lease.ordered.reason
-    return EndReason.USER if seen.cause == "stop" else EndReason.EXITED
+    return _UNORDERED.get(seen.cause, EndReason.EXITED)
+
+
+_UNORDERED: Mapping[Cause | None, EndReason] = {"stop": EndReason.USER, "evicted": EndReason.EVICTED}
+"""Why a lease ended that nobody had ordered to, where it didn't end by itself."""

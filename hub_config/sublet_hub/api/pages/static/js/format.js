@@ -148,6 +148,8 @@ const ENDED = {
   user: "stopped",
   exited: "server ended by itself",
   lost: "machine went down",
+  out_of_memory: "out of memory",
+  evicted: "taken away by the cluster",
   shutdown: "platform stopped",
   replaced: "started again",
   never_started: "never started",

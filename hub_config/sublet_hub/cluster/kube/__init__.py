@@ -1,0 +1,1 @@
+"""Leases as pods on Kubernetes: what the meter and the spawner know of them."""
