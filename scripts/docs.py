@@ -20,7 +20,7 @@ CLI = DOCS / "cli.md"
 HEAD = """\
 # Settings
 
-<!-- Made by `make docs` from hub_config/sublet_hub/settings.py; edit it there. -->
+<!-- Made by `make docs` from hub_config/sublet_hub/settings/; edit it there. -->
 
 Each setting is taken from the environment, else from `sublet.toml` in the data folder, else from its default.
 `sublet.toml` is written on the first start; a change takes effect at the next. A wrong value, or a name that

@@ -2,6 +2,9 @@
 
 Both are made on the first start and kept ever after. They are created with mode 0600, never world-readable
 for a moment, and appear under their name whole or not at all.
+
+Where something else makes and keeps them (a Secret that Kubernetes mounts), they are read from a folder with a file
+for each instead, and every process is given only those that it needs.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import secrets
 import tempfile
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 CREDENTIALS_FILE = "credentials"
 SECRETS_FILE = "secrets.json"
@@ -24,8 +27,20 @@ class CredentialsError(Exception):
     it."""
 
 
+class _Given:
+    """Values of which a process may have been given a part: to read one that it wasn't raises CredentialsError."""
+
+    __slots__ = ()
+
+    def __getattribute__(self, name: str) -> Any:
+        value = super().__getattribute__(name)
+        if value == "":
+            raise CredentialsError(f"This process was not given the secret {name}, and needs it.")
+        return value
+
+
 @dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(_Given):
     """What people sign in with. Edit the file and start again to change a password."""
 
     admin_user: str
@@ -61,7 +76,7 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Secrets:
+class Secrets(_Given):
     """What the parts of the platform show each other."""
 
     cookie_secret: str = field(repr=False)
@@ -103,13 +118,19 @@ class Secrets:
         return cls(**_only_known(cls, values if isinstance(values, dict) else {}, path))
 
 
-def read_credentials(data: Path) -> Credentials:
-    """The credentials of the platform in a data folder; CredentialsError where it has none."""
+def read_credentials(data: Path, folder: Path | None = None) -> Credentials:
+    """The credentials of the platform in a data folder, or in a folder of single files; CredentialsError where it
+    has none."""
+    if folder is not None:
+        return Credentials(**_from_folder(Credentials, folder))
     return Credentials.from_text(*_read(data / CREDENTIALS_FILE))
 
 
-def read_secrets(data: Path) -> Secrets:
-    """The secrets of the platform in a data folder; CredentialsError where it has none."""
+def read_secrets(data: Path, folder: Path | None = None) -> Secrets:
+    """The secrets of the platform in a data folder, or in a folder of single files; CredentialsError where it has
+    none."""
+    if folder is not None:
+        return Secrets(**_from_folder(Secrets, folder))
     return Secrets.from_text(*_read(data / SECRETS_FILE))
 
 
@@ -148,6 +169,17 @@ def _read(path: Path) -> tuple[str, Path]:
         return path.read_text(encoding="utf-8"), path
     except FileNotFoundError:
         raise CredentialsError(f"There is no {path}; `sublet up` makes it on its first start.") from None
+
+
+def _from_folder(cls: type[Credentials | Secrets], folder: Path) -> dict[str, str]:
+    """What there is of a class's fields in a folder of single files; the others are empty, and raise when read."""
+    if not folder.is_dir():
+        raise CredentialsError(f"There is no folder {folder} with the platform's secrets.")
+    names = (each.name for each in fields(cls))
+    return {
+        name: (folder / name).read_text(encoding="utf-8").strip() if (folder / name).exists() else ""
+        for name in names
+    }
 
 
 def _only_known(cls: type[Credentials | Secrets], values: dict[str, object], path: Path) -> dict[str, str]:

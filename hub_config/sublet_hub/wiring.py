@@ -41,7 +41,7 @@ def open_books(settings: Settings, clock: Clock | None = None) -> Iterator[Books
     the database doesn't answer.
     """
     catalog = load_catalog(settings)
-    audit_key = bytes.fromhex(read_secrets(settings.data).audit_key)
+    audit_key = bytes.fromhex(read_secrets(settings.data, settings.secrets_dir).audit_key)
     store = open_store(settings.database_url)
     try:
         yield Books(store, catalog, policy_of(settings), clock or SystemClock(), audit_key)

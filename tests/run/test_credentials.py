@@ -97,3 +97,16 @@ def test_nothing_secret_shows_when_printed() -> None:
 def test_before_the_first_start_one_is_told_so(tmp_path: Path) -> None:
     with pytest.raises(CredentialsError, match="sublet up"):
         read_secrets(tmp_path)
+
+
+def test_single_files_give_each_process_its_own_part(tmp_path: Path) -> None:
+    (tmp_path / "audit_key").write_text("ab" * 32 + "\n")
+    secrets = read_secrets(tmp_path / "unused", tmp_path)
+    assert secrets.audit_key == "ab" * 32
+    with pytest.raises(CredentialsError, match="was not given the secret session_key"):
+        assert secrets.session_key
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CredentialsError, match="no folder"):
+        read_credentials(tmp_path, tmp_path / "absent")

@@ -30,7 +30,7 @@ def serve(settings: Settings) -> None:
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, _noted)
     try:
-        secrets = read_secrets(settings.data)
+        secrets = read_secrets(settings.data, settings.secrets_dir)
         with open_books(settings) as books:
             _serve(books, secrets, settings)
     except (CredentialsError, SettingsError, Unavailable) as error:
@@ -63,7 +63,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
     """No access log: who asked for what is in the metrics, without names."""
     return uvicorn.Config(
         app,
-        host="127.0.0.1",
+        host=settings.internal_host,
         port=settings.api_port,
         http="httptools",
         ws="none",

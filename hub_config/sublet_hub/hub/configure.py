@@ -44,8 +44,8 @@ CUSTOM_SCOPES = {
 
 def configure(c: Config, settings: Settings) -> None:
     """Fill JupyterHub's configuration for one machine. Reads the secrets, which `sublet up` has made."""
-    secrets = read_secrets(settings.data)
-    credentials = read_credentials(settings.data)
+    secrets = read_secrets(settings.data, settings.secrets_dir)
+    credentials = read_credentials(settings.data, settings.secrets_dir)
     _network(c, settings, secrets)
     _authenticator(c, settings, credentials)
     _spawner(c, settings, secrets)
@@ -114,7 +114,7 @@ def roles(admins: list[str]) -> list[dict[str, Any]]:
 
 def _network(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.JupyterHub.bind_url = f"http://{_bind_host(settings.host)}:{settings.port}"
-    c.JupyterHub.hub_bind_url = f"http://127.0.0.1:{settings.hub_port}"
+    c.JupyterHub.hub_bind_url = f"http://{_bind_host(settings.internal_host)}:{settings.hub_port}"
     c.JupyterHub.db_url = f"sqlite:///{settings.data / 'jupyterhub.sqlite'}"
     c.JupyterHub.upgrade_db = True
     c.JupyterHub.cookie_secret = bytes.fromhex(secrets.cookie_secret)

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT, and then one more round. Metrics at http://127.0.0.1:<meter_port>/metrics."""
+    """Run until SIGTERM or SIGINT, and then one more round. Metrics at `/metrics` of `meter_port`."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     stop = Event()
 
@@ -33,7 +33,7 @@ def serve(settings: Settings) -> None:
     with open_books(settings) as books:
         anchors = Anchors(settings.anchors_file)
         meter = Meter(books, LocalCluster(settings.data), anchors, settings.meter_tick_seconds)
-        server, thread = start_http_server(settings.meter_port, addr="127.0.0.1", registry=REGISTRY)
+        server, thread = start_http_server(settings.meter_port, addr=settings.internal_host, registry=REGISTRY)
         log.info("metering")
         meter.run(stop)
         server.shutdown()

@@ -43,8 +43,8 @@ _HASH_LENGTH = 8
 
 
 def label_value(exact: str) -> str:
-    """The text as a label's value: as it stands where that is allowed, else with what isn't allowed replaced and a hash
-    at its end, so that two texts never share one. `group:ml` reads `group.ml`.
+    """The text as a label's value: as it stands where that is allowed, else with what isn't allowed replaced and a
+    hash at its end, so that two texts never share one. `group:ml` reads `group.ml`.
 
     Source of the rules: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/
     """

@@ -1,88 +1,26 @@
-"""All settings of a platform, each with its unit, its default, what None means, and why it is there.
-
-A setting is taken from the environment (`SUBLET_` and its name in capitals), else from `<data>/sublet.toml`
-(its name as a top-level key), else from its default. `data` itself comes from the environment only, since it
-says where the file is. Where None is allowed, an empty string or "none" says None.
-
-Pools, flavors and prices stand in the same file and are read by `sublet_hub.catalog`.
-"""
+"""All settings of a platform, each with its unit, its default, what None means, and why it is there."""
 
 from __future__ import annotations
 
-import difflib
-import os
 import sys
-import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
+
+from sublet_hub.settings.kinds import (
+    AbsolutePath,
+    Names,
+    NoticeTimes,
+    Number,
+    OptionalCount,
+    OptionalPath,
+    Port,
+    PreciseSeconds,
+    Seconds,
+    existing_zone,
 )
-
-ENV_PREFIX = "SUBLET_"
-CATALOG_KEYS = frozenset({"pools", "flavors"})
-"""Tables of `sublet.toml` that are not settings."""
-
-ENV_OF_OTHERS = frozenset(
-    {"SUBLET_API_URL", "SUBLET_LEASE_ID", "SUBLET_REQUIRE_EXTERNAL", "SUBLET_SIMULATED", "SUBLET_TOKEN"}
-)
-"""Environment variables with our prefix that are no settings: what a lease, the command line and CI are
-told."""
-
-
-class SettingsError(Exception):
-    """A setting is wrong. The message names it, says where it was read and what it may be."""
-
-
-def _split_list(value: object) -> object:
-    """Lists come from the environment as `a,b`."""
-    if isinstance(value, str):
-        return [part.strip() for part in value.split(",") if part.strip()]
-    return value
-
-
-def _none_if_said(value: object) -> object:
-    return None if isinstance(value, str) and value.strip().lower() in {"", "none"} else value
-
-
-def _existing_zone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{value!r} is not a time zone of the IANA database, such as Europe/Berlin") from None
-    return value
-
-
-def _longest_first(value: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(sorted(set(value), reverse=True))
-
-
-def _absolute(value: Path) -> Path:
-    return value.expanduser().absolute()
-
-
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[int, Field(ge=1, le=10**9)]
-PreciseSeconds = Annotated[float, Field(gt=0, le=10**6)]
-Number = Annotated[int, Field(ge=1, le=10_000)]
-Count = Annotated[int, Field(ge=0, le=10**12)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_split_list)]
-OptionalCount = Annotated[Count | None, BeforeValidator(_none_if_said)]
-NoticeTimes = Annotated[
-    tuple[Seconds, ...], BeforeValidator(_split_list), AfterValidator(_longest_first), Field(max_length=8)
-]
-AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
-OptionalPath = Annotated[AbsolutePath | None, BeforeValidator(_none_if_said)]
+from sublet_hub.settings.kubernetes import KubernetesSettings
 
 
 def _offset(offset: int) -> Any:
@@ -93,6 +31,11 @@ def _offset(offset: int) -> Any:
         return int(values.get("port", 8000)) + offset
 
     return Field(default_factory=from_port)
+
+
+def _beside(port: str) -> Any:
+    """Default of an address: that port on this machine."""
+    return Field(default_factory=lambda values: f"http://127.0.0.1:{values.get(port, 0)}")
 
 
 def _default_database(values: dict[str, Any]) -> str:
@@ -111,7 +54,7 @@ def _default_proxy_script(_values: dict[str, Any]) -> Path:
     return Path(sys.prefix).parent / "proxy" / relative
 
 
-class Settings(BaseModel):
+class Settings(KubernetesSettings):
     """One platform's settings; never changed after they are read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
@@ -121,6 +64,13 @@ class Settings(BaseModel):
     data: AbsolutePath = Path(".sublet")
     """Folder for all that the platform keeps: databases, secrets, logs, homes, leases. Relative to where the
     command is run. Only from the environment."""
+
+    config_file: OptionalPath = None
+    """File with settings, pools and flavors. None: `sublet.toml` in the data folder. Only from the environment."""
+
+    secrets_dir: OptionalPath = None
+    """Folder with a file for each secret and credential, as Kubernetes mounts a Secret. None: `secrets.json` and
+    `credentials` in the data folder, which `sublet up` makes."""
 
     database_url: str = Field(default_factory=_default_database)
     """SQLAlchemy URL of Sublet's database. Default: SQLite, `sublet.sqlite` in the data folder. For
@@ -137,23 +87,36 @@ class Settings(BaseModel):
     # ------------------------------------------------------------ where it listens
 
     host: str = "127.0.0.1"
-    """Address the public port listens on. Everything else listens on 127.0.0.1 only. Default: this machine
-    only, since there is no TLS here; put a TLS proxy in front before opening it."""
+    """Address the public port listens on. Default: this machine only, since there is no TLS here; put a TLS proxy
+    in front before opening it."""
+
+    internal_host: str = "127.0.0.1"
+    """Address that all others listen on: hub, api, meter, and the proxy's own API. Where each is in a pod of its own,
+    `0.0.0.0`, and network policies keep others away."""
 
     port: Port = 8000
     """The public port: browsers and API clients come here."""
 
     proxy_api_port: Port = _offset(1)
-    """Port of the proxy's own API, on 127.0.0.1. Default: `port` + 1."""
+    """Port of the proxy's own API. Default: `port` + 1."""
 
     hub_port: Port = _offset(81)
-    """Port of the hub behind the proxy, on 127.0.0.1. Default: `port` + 81."""
+    """Port of the hub behind the proxy. Default: `port` + 81."""
 
     api_port: Port = _offset(82)
-    """Port of the api behind the proxy, on 127.0.0.1. Default: `port` + 82."""
+    """Port of the api behind the proxy. Default: `port` + 82."""
 
     meter_port: Port = _offset(83)
-    """Port of the meter's Prometheus metrics, on 127.0.0.1. Default: `port` + 83."""
+    """Port of the meter's Prometheus metrics. Default: `port` + 83."""
+
+    hub_address: str = _beside("hub_port")
+    """Where the other parts reach the hub: scheme, host and port, no slash at the end. Default: on this machine."""
+
+    api_address: str = _beside("api_port")
+    """Where the other parts, and users' servers, reach the api. Default: on this machine."""
+
+    proxy_api_address: str = _beside("proxy_api_port")
+    """Where the hub reaches the proxy's own API. Default: on this machine."""
 
     # ------------------------------------------------------------ who may come in
 
@@ -183,7 +146,7 @@ class Settings(BaseModel):
     contact: str = "the administrator of this platform"
     """Whom users are told to ask for more quota; ends the sentence "To get more, ask ..."."""
 
-    time_zone: Annotated[str, AfterValidator(_existing_zone)] = "UTC"
+    time_zone: Annotated[str, AfterValidator(existing_zone)] = "UTC"
     """IANA time zone in which days, weeks and months of the default quota begin."""
 
     default_gpu_seconds_per_week: OptionalCount = 36_000
@@ -294,20 +257,20 @@ class Settings(BaseModel):
     @property
     def hub_api_url(self) -> str:
         """The hub's REST API as our own processes reach it, past the proxy."""
-        return f"http://127.0.0.1:{self.hub_port}/hub/api"
+        return f"{self.hub_address}/hub/api"
 
     @property
     def proxy_api_url(self) -> str:
-        return f"http://127.0.0.1:{self.proxy_api_port}"
+        return self.proxy_api_address
 
     @property
     def api_url(self) -> str:
         """The api as our own processes reach it, past the proxy."""
-        return f"http://127.0.0.1:{self.api_port}"
+        return self.api_address
 
     @property
     def toml_file(self) -> Path:
-        return self.data / "sublet.toml"
+        return self.config_file or self.data / "sublet.toml"
 
     @property
     def anchors_file(self) -> Path:
@@ -321,93 +284,3 @@ class Settings(BaseModel):
     @property
     def homes_dir(self) -> Path:
         return self.data / "homes"
-
-
-def as_environment(settings: Settings) -> dict[str, str]:
-    """The settings as environment variables, so that a child process has the very same ones."""
-    return {env_name(name): _as_text(getattr(settings, name)) for name in Settings.model_fields}
-
-
-def _as_text(value: object) -> str:
-    if value is None:
-        return "none"
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-@dataclass(frozen=True, slots=True)
-class SettingDoc:
-    """What a reader needs to know of one setting; docs and `sublet doctor` are made from it."""
-
-    name: str
-    env: str
-    default: str
-    text: str
-
-
-def describe() -> tuple[SettingDoc, ...]:
-    """All settings, in the order of their declaration."""
-    return tuple(
-        SettingDoc(
-            name=name,
-            env=env_name(name),
-            default="(derived)" if field.default_factory else str(field.default),
-            text=" ".join((field.description or "").split()),
-        )
-        for name, field in Settings.model_fields.items()
-    )
-
-
-def env_name(field: str) -> str:
-    """Environment variable of a setting."""
-    return ENV_PREFIX + field.upper()
-
-
-def unknown_environment(env: Mapping[str, str]) -> tuple[str, ...]:
-    """Variables with our prefix that are no setting: most likely misspelt."""
-    known = {env_name(name) for name in Settings.model_fields} | ENV_OF_OTHERS
-    return tuple(sorted(name for name in env if name.startswith(ENV_PREFIX) and name not in known))
-
-
-def load_settings(env: Mapping[str, str] | None = None) -> Settings:
-    """Settings from the environment and the data folder's `sublet.toml`; SettingsError says what is wrong
-    where."""
-    env = os.environ if env is None else env
-    from_env = {name: env[env_name(name)] for name in Settings.model_fields if env_name(name) in env}
-    data = _absolute(Path(from_env.get("data", ".sublet")))
-    from_file = _read_toml(data / "sublet.toml")
-    if "data" in from_file:
-        raise SettingsError(f"data in {data / 'sublet.toml'}: set it in the environment, as {env_name('data')}.")
-    sources = dict.fromkeys(from_file, str(data / "sublet.toml"))
-    sources |= {name: f"the environment ({env_name(name)})" for name in from_env}
-    try:
-        return Settings.model_validate({**from_file, **from_env})
-    except ValidationError as error:
-        raise SettingsError(_explain(error, sources)) from None
-
-
-def _read_toml(path: Path) -> dict[str, object]:
-    try:
-        with path.open("rb") as file:
-            content = tomllib.load(file)
-    except FileNotFoundError:
-        return {}
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{path} is not valid TOML: {error}") from None
-    return {key: value for key, value in content.items() if key not in CATALOG_KEYS}
-
-
-def _explain(error: ValidationError, sources: Mapping[str, str]) -> str:
-    lines = []
-    for problem in error.errors():
-        if problem["type"] == "default_factory_not_called":
-            continue  # a default that derives from a field which is itself wrong, and named already
-        name = str(problem["loc"][0]) if problem["loc"] else ""
-        where = f" in {sources[name]}" if name in sources else ""
-        if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(name, Settings.model_fields, n=1)
-            lines.append(f"{name}{where}: there is no such setting." + (f" Did you mean {near[0]}?" if near else ""))
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            given = f" (it is {problem['input']!r})" if name else ""
-            lines.append(f"{name}{where}: {message}{given}" if name else message)
-    return "\n".join(lines)
