@@ -37,6 +37,8 @@ WARDEN: Final = "warden"
 """Containers of a lease pod: what the user runs, and what holds the deadline."""
 
 LABEL_LENGTH: Final = 63
+_READABLE_LENGTH = 40
+_LEASE_LENGTH = 12
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_.-]+")
 _HASH_LENGTH = 8
@@ -54,3 +56,11 @@ def label_value(exact: str) -> str:
     digest = hashlib.sha256(exact.encode()).hexdigest()[:_HASH_LENGTH]
     readable = _UNSAFE.sub("-", dotted).strip("-_.")[: LABEL_LENGTH - _HASH_LENGTH - 2].strip("-_.") or "x"
     return f"{readable}--{digest}"
+
+
+def pod_name(user: str, server_name: str, lease_id: str) -> str:
+    """The name of the pod of a lease: readable, allowed, and another one for each lease, so that a pod which waits for
+    the meter never stands in the way of the next start. Only a pod of this name is the lease's own; others that carry
+    its labels are copies."""
+    readable = re.sub(r"[^a-z0-9]+", "-", f"{user}-{server_name}".lower()).strip("-")[:_READABLE_LENGTH].strip("-")
+    return f"jupyter-{readable or 'x'}-{lease_id[:_LEASE_LENGTH]}"
