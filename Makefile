@@ -55,7 +55,7 @@ format: setup  ## put code into the project's format and mend what can be mended
 
 .PHONY: docs
 docs: setup  ## write the pages of docs/ that are made from the code
-	@$(BIN)/python scripts/docs.py
+	@$(BIN)/python -m scripts.docs
 
 .PHONY: bench
 bench: setup  ## measure, and print the ratios that docs/performance.md tells about

@@ -1,4 +1,5 @@
-"""Write the parts of docs/ that are made from the code: settings, commands and the API. `make docs` calls it."""
+"""Write the parts of docs/ that are made from the code: settings, commands, the API, the chart's values. `make docs`
+calls it."""
 
 from __future__ import annotations
 
@@ -11,11 +12,13 @@ from sublet_hub.catalog import starter_toml
 from sublet_hub.cli.reference import cli_page
 from sublet_hub.cluster.gpus import simulated
 from sublet_hub.settings import describe
+from scripts.helm_values import SCHEMA, schema_json, values_page
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SETTINGS = DOCS / "settings.md"
 OPENAPI = DOCS / "openapi.json"
 CLI = DOCS / "cli.md"
+HELM_VALUES = DOCS / "helm-values.md"
 
 HEAD = """\
 # Settings
@@ -68,6 +71,12 @@ def openapi_json() -> str:
 
 
 if __name__ == "__main__":
-    for path, content in ((SETTINGS, settings_page()), (CLI, cli_page()), (OPENAPI, openapi_json())):
+    for path, content in (
+        (SETTINGS, settings_page()),
+        (CLI, cli_page()),
+        (OPENAPI, openapi_json()),
+        (SCHEMA, schema_json()),
+        (HELM_VALUES, values_page()),
+    ):
         path.write_text(content, encoding="utf-8")
         sys.stdout.write(f"wrote {path}\n")
