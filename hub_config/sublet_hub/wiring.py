@@ -13,7 +13,7 @@ from sublet_hub.domain.policy import Policy
 from sublet_hub.settings import Settings
 from sublet_hub.storage import open_store
 from sublet_hub.storage.books import Books
-from sublet_hub.storage.quotas import set_quota
+from sublet_hub.storage.quotas import set_first_quota
 
 KILL_MARGIN_MS = 300
 """How long the kernel may take, after SIGKILL, to give back what a server held."""
@@ -54,8 +54,5 @@ def seed_default_quota(books: Books, settings: Settings) -> bool:
 
     Not again later: an admin who removes the default quota means it.
     """
-    with books.store.transaction(write=False) as tx:
-        if tx.audit_head().number > 0:
-            return False
-    set_quota(books, DEFAULT, default_quota(settings), actor="up", why="The quota a new platform begins with")
-    return True
+    why = "The quota a new platform begins with"
+    return set_first_quota(books, DEFAULT, default_quota(settings), actor="up", why=why)

@@ -21,7 +21,7 @@ def up() -> None:
     """
     from sublet_hub.run.up import up as run_up
 
-    sys.exit(run_up(_settings()))
+    sys.exit(run_up(settings_here()))
 
 
 @click.command(context_settings=HELP)
@@ -29,7 +29,7 @@ def api() -> None:
     """Run the api alone: it decides and records. `sublet up` does it for you."""
     from sublet_hub.api.serve import serve
 
-    serve(_settings())
+    serve(settings_here())
 
 
 @click.command(context_settings=HELP)
@@ -37,10 +37,11 @@ def meter() -> None:
     """Run the meter alone: it watches what runs, posts its use, warns and stops. `sublet up` does it for you."""
     from sublet_hub.meter.serve import serve
 
-    serve(_settings())
+    serve(settings_here())
 
 
-def _settings() -> Settings:
+def settings_here() -> Settings:
+    """The settings of the process that we are to be; UsageProblem where one is wrong."""
     try:
         return load_settings()
     except SettingsError as error:

@@ -7,7 +7,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import httpx
@@ -23,6 +23,18 @@ LOG_BYTES_MAX = 20 * 2**20
 PROBE_TIMEOUT_SECONDS = 1.0
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def leash() -> Callable[[], None]:
+    """What a child runs between fork and exec so that it gets SIGKILL when we die, however we die."""
+    parent = os.getpid()
+
+    def put_on() -> None:
+        _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # we died before the leash was on
+            os._exit(1)
+
+    return put_on
 
 
 class Child:
@@ -54,13 +66,6 @@ class Child:
         ports.
         """
         self.trim_log()
-        parent = os.getpid()
-
-        def leash() -> None:
-            _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-            if os.getppid() != parent:  # we died before the leash was on
-                os._exit(1)
-
         with self.log_file.open("ab") as log:
             # We have one thread, so that nothing can hold a lock across the fork.
             self._process = subprocess.Popen(
@@ -70,7 +75,7 @@ class Child:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=leash,  # noqa: PLW1509 — see above
+                preexec_fn=leash(),  # noqa: PLW1509 — see above
             )
         self.starts += 1
         self._started_at = time.monotonic()

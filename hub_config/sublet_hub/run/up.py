@@ -7,8 +7,6 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-import httpx
-
 from sublet_hub.cluster.gpus import GpuDiscoveryError
 from sublet_hub.cluster.local import LocalCluster
 from sublet_hub.credentials import Credentials, CredentialsError, Secrets
@@ -18,6 +16,7 @@ from sublet_hub.run.lock import AlreadyRunning, hold
 from sublet_hub.run.parts import Part, PartMissing, parts_of
 from sublet_hub.run.platform import Platform, StartFailed, Stopped
 from sublet_hub.run.ports import PortTaken, check_free
+from sublet_hub.run.proxy import tell_of_new_proxy
 from sublet_hub.run.shutdown import order_all, stop_all
 from sublet_hub.settings import Settings, SettingsError, unknown_environment
 from sublet_hub.wiring import open_books
@@ -29,7 +28,6 @@ MakeParts = Callable[[Settings, Secrets], Sequence[Part]]
 EXIT_STOPPED = 0
 EXIT_FAILED = 1
 EXIT_ALREADY_RUNNING = 2
-TELL_TIMEOUT_SECONDS = 10.0
 SHARED_PASSWORD = "shared-password"  # noqa: S105 - the name of an authenticator
 
 NOT_STARTED = (GpuDiscoveryError, PortTaken, PartMissing, SettingsError, CredentialsError, StartFailed)
@@ -101,20 +99,8 @@ def _record_shutdown(settings: Settings) -> None:
 
 
 def _after_restart(name: str, settings: Settings, secrets: Secrets) -> bool:
-    """Tell the hub of a new proxy, which knows no route; by itself it would notice in minutes. False: not yet."""
-    if name != "proxy":
-        return True
-    try:
-        httpx.post(
-            f"{settings.hub_api_url}/proxy",
-            headers={"Authorization": f"token {secrets.runner_token}"},
-            timeout=TELL_TIMEOUT_SECONDS,
-            trust_env=False,
-        ).raise_for_status()
-    except httpx.HTTPError as error:
-        log.info("The hub could not be told of the new proxy yet (%s).", error)
-        return False
-    return True
+    """Tell the hub of a new proxy, which knows no route. False: not yet."""
+    return name != "proxy" or tell_of_new_proxy(settings, secrets.runner_token)
 
 
 def welcome(settings: Settings, credentials: Credentials) -> str:

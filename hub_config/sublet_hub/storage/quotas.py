@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sublet_hub.domain import accounts
 from sublet_hub.domain.accounts import DEFAULT, Subject
 from sublet_hub.domain.audit import Json
-from sublet_hub.domain.errors import NotFound
+from sublet_hub.domain.errors import Conflict, NotFound
 from sublet_hub.domain.lease import Lease
 from sublet_hub.domain.quota import Limit, LimitState, Quota, check_quota, merged
 from sublet_hub.storage import audit
@@ -57,6 +57,23 @@ def set_quota(books: Books, subject: Subject, quota: Quota, *, actor: str, why: 
     """Give a subject its own quota, whole. InvalidRequest names the field that is wrong."""
     checked = check_quota(quota, frozenset(books.catalog.flavors))
     return _change(books, subject, lambda _tx: checked, actor, why)
+
+
+def set_first_quota(books: Books, subject: Subject, quota: Quota, *, actor: str, why: str) -> bool:
+    """Give a subject a quota if nothing has ever been recorded; says whether it did. Safe when several do it at
+    once: one of them does."""
+    checked = check_quota(quota, frozenset(books.catalog.flavors))
+
+    def first(tx: Transaction) -> Quota:
+        if tx.audit_head().number > 0:
+            raise Conflict("Something has been recorded already.")
+        return checked
+
+    try:
+        _change(books, subject, first, actor, why)
+    except Conflict:
+        return False
+    return True
 
 
 def patch_quota(

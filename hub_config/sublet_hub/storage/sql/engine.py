@@ -15,6 +15,7 @@ import sqlite3
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from sublet_hub.storage.sql.checkpoints import PAGES_MOST
 from sublet_hub.storage.sql.statement import Database
@@ -40,7 +41,10 @@ POOL_TIMEOUT_SECONDS = 10
 
 def parse_url(url: str) -> sa.URL:
     """The URL with its driver. ValueError for a database that Sublet doesn't run on."""
-    parsed = make_url(url)
+    try:
+        parsed = make_url(url)
+    except ArgumentError:  # its message shows the URL, which may hold a password
+        raise ValueError("database_url is no URL, such as sqlite:///path or postgresql://…") from None
     if parsed.drivername in {"postgres", "postgresql", "postgresql+psycopg"}:
         return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername in {"sqlite", "sqlite+pysqlite"} and parsed.database not in {None, "", ":memory:"}:
