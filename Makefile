@@ -65,6 +65,24 @@ bench: setup  ## measure, and print the ratios that docs/performance.md tells ab
 doctor:  ## say what is wrong with this installation
 	@$(BIN)/sublet doctor
 
+# IMAGE_BUILDER CONTEXT -f DOCKERFILE -t NAME [--build-arg ...]: docker, podman, or what loads into a test cluster too.
+IMAGE_BUILDER ?= docker build
+IMAGES ?= hub notebook warden
+IMAGE_PREFIX ?= sublet-
+IMAGE_TAG ?= $(VERSION)
+# What the notebook has of PyTorch: cpu, cuda or none (images/notebook/Dockerfile).
+TORCH ?= cpu
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REVISION = $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+IMAGE_ARGS_hub = --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION)
+IMAGE_ARGS_notebook = $(IMAGE_ARGS_hub) --build-arg TORCH=$(TORCH)
+
+.PHONY: images
+images: $(addprefix image-,$(IMAGES))  ## build the images (IMAGE_TAG=..., TORCH=cpu|cuda|none, IMAGE_BUILDER=...)
+
+image-%:
+	$(IMAGE_BUILDER) . -f images/$*/Dockerfile -t $(IMAGE_PREFIX)$*:$(IMAGE_TAG) $(IMAGE_ARGS_$*)
+
 # The locks record no index: any mirror of the package registries will do.
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links $(COMPILE_ARGS)
