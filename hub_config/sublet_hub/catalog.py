@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from sublet_hub.domain.amounts import PARTS_PER_GPU, GpuParts, Micros
 from sublet_hub.domain.flavors import Catalog, Flavor, Pool, PoolDevice, Tier
 from sublet_hub.domain.quota import Limit, Quota, What
-from sublet_hub.settings import CATALOG_KEYS, Settings, SettingsError
+from sublet_hub.settings import Settings, SettingsError
 
 GIB = 2**30
 GUARANTEED_PRICE = 2_000_000
@@ -125,7 +125,7 @@ def load_catalog(settings: Settings) -> Catalog:
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
     try:
-        tables = _Tables.model_validate({key: content[key] for key in CATALOG_KEYS & content.keys()})
+        tables = _Tables.model_validate({key: content[key] for key in _Tables.model_fields.keys() & content.keys()})
     except ValidationError as error:
         raise SettingsError(_explain(error, path)) from None
     return _build(tables, settings.currency)
