@@ -241,7 +241,7 @@ class Node(Object, frozen=True, gc=False):
         return next((each for each in self.status.conditions if each.type == "Ready"), None)
 
 
-class LeaseSpec(_Part, frozen=True, gc=False, omit_defaults=True):
+class LeaseSpec(_Part, frozen=True, gc=False):
     """Who holds a Lease, and since and until when."""
 
     holder_identity: str | None = None
