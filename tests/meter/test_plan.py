@@ -6,11 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from sublet_hub.cluster.base import Cause, Observed
+from sublet_hub.cluster.base import Cause, Claims, Observed
 from sublet_hub.domain.lease import Deadline, EndReason, Lease, LeaseState
 from sublet_hub.domain.policy import Policy
 from sublet_hub.meter.plan import (
+    OVERDUE_MS,
     Action,
+    Adopt,
     Arm,
     End,
     Fault,
@@ -124,6 +126,9 @@ def test_a_closed_lease_is_forgotten_after_a_crash_in_between() -> None:
         ("stop", EndReason.SHUTDOWN, EndReason.SHUTDOWN),
         ("exited", EndReason.ADMIN, EndReason.ADMIN),
         ("deadline", None, EndReason.QUOTA),
+        ("oom", EndReason.USER, EndReason.OUT_OF_MEMORY),
+        ("evicted", None, EndReason.EVICTED),
+        ("evicted", EndReason.USER, EndReason.USER),
     ],
 )
 def test_why_a_lease_ended(cause: Cause, ordered: EndReason | None, reason: EndReason) -> None:
@@ -140,3 +145,38 @@ def test_one_broken_lease_hides_no_other() -> None:
         [seen(broken="torn"), replace(seen(), lease_id="l2")], {"l1": lease(), "l2": other}, NOW, POLICY, frozenset()
     )
     assert Start("l2", NOW) in actions
+
+
+CLAIMS = Claims("alice", "user:alice", "h100-1x", "guaranteed")
+
+
+def test_what_was_started_past_the_hub_is_made_a_lease_and_reported() -> None:
+    assert [type(action) for action in planned(None, seen(claims=CLAIMS))] == [Fault, Adopt]
+    assert planned(None, seen(claims=CLAIMS))[1] == Adopt("l1", CLAIMS, NOW)
+    assert planned(None, replace(UNSTARTED, claims=CLAIMS)) == []
+    assert planned(None, replace(UNSTARTED, claims=CLAIMS, ended_at_ms=NOW)) == [Forget("l1")]
+
+
+def test_what_came_and_went_past_the_hub_while_the_meter_was_away_is_charged_too() -> None:
+    gone = seen(claims=CLAIMS, ended_at_ms=NOW + 5000, cause="exited")
+    assert [type(action) for action in planned(None, gone)] == [Fault, Adopt]
+
+
+def test_what_runs_long_past_its_deadline_is_stopped_and_reported() -> None:
+    late = FAR.at_ms + POLICY.end_margin_ms + OVERDUE_MS + 1
+    actions = plan([seen(alive_at_ms=NOW)], {"l1": lease()}, late, POLICY, frozenset())
+    assert [type(action) for action in actions][:2] == [Fault, Stop]
+    assert Stop("l1") not in planned(lease(), seen(), late - 1)
+
+
+def test_a_lease_whose_cluster_lost_the_record_of_its_start_ends_when_the_cluster_says() -> None:
+    gone = seen(started_at_ms=None, ended_at_ms=NOW + 4000, cause="evicted", alive_at_ms=None)
+    assert planned(lease(), gone) == [End("l1", NOW, NOW + 4000, EndReason.EVICTED), Forget("l1")]
+
+
+def test_a_grant_that_can_never_start_is_voided_at_once() -> None:
+    assert planned(GRANTED, replace(UNSTARTED, ended_at_ms=NOW, cause="evicted")) == [Void("l1")]
+
+
+def test_a_pod_whose_status_is_away_for_a_moment_is_left_alone() -> None:
+    assert planned(lease(), replace(UNSTARTED, claims=CLAIMS)) == []

@@ -90,3 +90,6 @@ class Cluster(Protocol):
 
     def strays(self) -> Sequence[Stray]:
         """What holds GPUs without being a lease: for an admin to look at. It is never touched."""
+
+    def trouble(self) -> str | None:
+        """A sentence while what runs can't be seen: what `observe` tells is then of the past. None: all is well."""

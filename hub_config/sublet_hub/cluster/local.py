@@ -159,6 +159,10 @@ class LocalCluster:
         """See `Cluster.strays`. What else runs on the machine is its owner's business."""
         return ()
 
+    def trouble(self) -> str | None:
+        """See `Cluster.trouble`. A folder can always be looked at, or `observe` raises."""
+        return None
+
     def _folder(self, lease_id: str) -> Path:
         folder = self._leases / lease_id
         if not _LEASE_ID.fullmatch(lease_id) or lease_id == _CLOSED or not folder.is_dir():

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 from functools import singledispatchmethod
 
-from sublet_hub.cluster.base import Cluster, LeaseUnknownError
+from sublet_hub.cluster.base import Claims, Cluster, LeaseUnknownError
+from sublet_hub.domain import accounts
 from sublet_hub.domain.amounts import GPU_TIME_PER_GPU_SECOND, Amount
-from sublet_hub.domain.errors import PublicError
+from sublet_hub.domain.errors import InvalidRequest, PublicError
+from sublet_hub.domain.flavors import Tier
 from sublet_hub.meter import metrics
-from sublet_hub.meter.plan import Action, Arm, End, Fault, Forget, Post, Start, Stop, Void, Warn
-from sublet_hub.storage import metering
+from sublet_hub.meter.plan import Action, Adopt, Arm, End, Fault, Forget, Post, Start, Stop, Void, Warn
+from sublet_hub.storage import adopting, metering
 from sublet_hub.storage.books import Books
 
 log = logging.getLogger(__name__)
@@ -74,9 +76,22 @@ class Applier:
         self._cluster.stop(action.lease_id)
 
     @_do.register
+    def _(self, action: Adopt) -> None:
+        adopting.adopt(self._books, action.lease_id, wanted_by(action.claims), action.at_ms)
+
+    @_do.register
     def _(self, action: Fault) -> None:
         log.error("lease %s: %s", action.lease_id, action.sentence)
         metrics.FAULTS.labels(action.kind).inc()
+
+
+def wanted_by(claims: Claims) -> adopting.Wanted:
+    """What something that was started past us says that it is. InvalidRequest where that makes no sense."""
+    try:
+        tier = Tier(claims.tier)
+    except ValueError:
+        raise InvalidRequest(f"There is no tier {claims.tier!r}.", field="tier") from None
+    return adopting.Wanted(claims.user, accounts.parse_account(claims.account), claims.flavor, tier)
 
 
 def _count(added: Amount) -> None:

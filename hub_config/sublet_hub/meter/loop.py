@@ -35,6 +35,7 @@ class Meter:
         self._tick_seconds = tick_seconds
         self._applier = Applier(books, cluster)
         self._warned: frozenset[tuple[str, int, int]] = frozenset()
+        self._strays: frozenset[str] = frozenset()
         self._next_anchor = 0.0
         self._next_housekeeping = 0.0
 
@@ -56,18 +57,26 @@ class Meter:
             metrics.ROUNDS.labels("done").inc()
 
     def round(self) -> None:
-        """One round."""
-        metering.beat(self._books)
+        """One round. The beat comes after the look: who can't see what runs must not let more be granted."""
         with metrics.PLAN_SECONDS.time():
-            now_ms = self._books.clock.now_ms()
             observed = self._cluster.observe()
+            self._beat()
+            now_ms = self._books.clock.now_ms()
             leases = self._leases(observed)
             actions = plan(observed, leases, now_ms, self._books.policy, self._warned)
         self._report(leases, actions, now_ms)
+        self._report_strays()
         with metrics.APPLY_SECONDS.time():
             self._apply(actions)
         self._remember_warned(leases, actions)
         self._keep_house()
+
+    def _beat(self) -> None:
+        trouble = self._cluster.trouble()
+        if trouble is None:
+            metering.beat(self._books)
+        else:
+            log.error("no leases are granted for now: %s", trouble)
 
     def _apply(self, actions: Sequence[Action]) -> None:
         """Apply in order; once an action on a lease fails, that lease's later ones wait for the next round."""
@@ -83,6 +92,14 @@ class Meter:
                 if each.lease_id not in leases and (lease := tx.lease(each.lease_id)) is not None:
                     leases[lease.id] = lease
         return leases
+
+    def _report_strays(self) -> None:
+        """Tell, once each, of what holds GPUs without being a lease."""
+        strays = {stray.name: stray for stray in self._cluster.strays()}
+        for name in strays.keys() - self._strays:
+            log.error("%s holds %d GPUs and is no lease; nobody pays for it", name, strays[name].gpus)
+        self._strays = frozenset(strays)
+        metrics.STRAY_GPUS.set(sum(stray.gpus for stray in strays.values()))
 
     def _report(self, leases: dict[str, Lease], actions: Sequence[Action], now_ms: int) -> None:
         counts = dict.fromkeys((LeaseState.GRANTED, LeaseState.ACTIVE, LeaseState.ENDING), 0)

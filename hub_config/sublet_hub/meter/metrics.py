@@ -12,6 +12,9 @@ ACTIONS = Counter(
     "sublet_meter_actions", "Actions carried out, by kind and outcome.", ["action", "outcome"], registry=REGISTRY
 )
 FAULTS = Counter("sublet_meter_faults", "Things an admin should look at, by kind.", ["kind"], registry=REGISTRY)
+STRAY_GPUS = Gauge(
+    "sublet_meter_stray_gpus", "GPUs held by what is no lease, where only leases should be.", registry=REGISTRY
+)
 ROUNDS = Counter("sublet_meter_rounds", "Rounds of the meter, by outcome.", ["outcome"], registry=REGISTRY)
 PLAN_SECONDS = Histogram("sublet_meter_plan_seconds", "Seconds to observe and plan a round.", registry=REGISTRY)
 APPLY_SECONDS = Histogram("sublet_meter_apply_seconds", "Seconds to carry a round's plan out.", registry=REGISTRY)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sublet_hub.cluster.base import Cause, Observed
+from sublet_hub.cluster.base import Cause, Claims, Observed
 from sublet_hub.domain.lease import EndReason, Lease, LeaseState
 from sublet_hub.domain.notices import due_lead
 from sublet_hub.domain.policy import Policy
@@ -80,6 +80,15 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """Something was started past us that says who pays for it: make it a lease, so that it is metered and limited."""
+
+    lease_id: str
+    claims: Claims
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fault:
     """Something an admin should look at; `kind` is the label of the metric."""
 
@@ -88,7 +97,11 @@ class Fault:
     sentence: str
 
 
-Action = Start | Post | Arm | Warn | End | Void | Forget | Stop | Fault
+Action = Start | Post | Arm | Warn | End | Void | Forget | Stop | Adopt | Fault
+
+OVERDUE_MS = 10_000
+"""How long after a deadline, and what it takes to end a server, we stop what still runs: then the thing that should
+have ended it is broken."""
 
 
 def plan(
@@ -120,29 +133,39 @@ def _for_open(
 ) -> Iterator[Action]:
     if seen is not None and seen.broken is not None:
         yield Fault(lease.id, "broken_record", seen.broken)
-    elif seen is None or seen.started_at_ms is None:
-        yield from _for_unstarted(lease, now_ms, policy)
-    elif seen.ended_at_ms is not None:
-        yield End(lease.id, seen.started_at_ms, seen.ended_at_ms, end_reason(lease, seen))
+        return
+    # What ran a lease may have lost its record of the start; ours has it.
+    started = lease.started_at_ms if seen is None or seen.started_at_ms is None else seen.started_at_ms
+    if seen is not None and seen.ended_at_ms is not None and started is not None:
+        yield End(lease.id, started, max(seen.ended_at_ms, started), end_reason(lease, seen))
         yield Forget(lease.id)
+    elif seen is None or seen.started_at_ms is None:
+        yield from _for_unstarted(lease, seen, now_ms, policy)
     elif lease.state is LeaseState.GRANTED:
         yield Start(lease.id, seen.started_at_ms)
     else:
         yield from _for_running(lease, seen, now_ms, policy, warned)
 
 
-def _for_unstarted(lease: Lease, now_ms: int, policy: Policy) -> Iterator[Action]:
-    if lease.state is not LeaseState.GRANTED:
-        assert lease.started_at_ms is not None
-        yield Fault(lease.id, "record_lost", "what ran this lease left no record; it is closed at its last post")
-        yield End(lease.id, lease.started_at_ms, lease.posted_until_ms, EndReason.LOST)
-    elif lease.ordered is not None or now_ms - lease.requested_at_ms > policy.grant_ttl_ms:
+def _for_unstarted(lease: Lease, seen: Observed | None, now_ms: int, policy: Policy) -> Iterator[Action]:
+    if lease.started_at_ms is not None:
+        if seen is None or seen.claims is None:  # a pod without a status will have one again; a lost file stays lost
+            yield Fault(lease.id, "record_lost", "what ran this lease left no record; it is closed at its last post")
+            yield End(lease.id, lease.started_at_ms, lease.posted_until_ms, EndReason.LOST)
+    elif (
+        lease.ordered is not None
+        or now_ms - lease.requested_at_ms > policy.grant_ttl_ms
+        or (seen is not None and seen.ended_at_ms is not None)
+    ):
         yield Void(lease.id)
 
 
 def _for_running(
     lease: Lease, seen: Observed, now_ms: int, policy: Policy, warned: frozenset[tuple[str, int, int]]
 ) -> Iterator[Action]:
+    if now_ms > lease.deadline.at_ms + policy.end_margin_ms + OVERDUE_MS:
+        yield Fault(lease.id, "overdue", "it runs past its deadline; what should have ended it is broken")
+        yield Stop(lease.id)
     if seen.armed_deadline_ms != lease.deadline.at_ms:
         yield Arm(lease.id, lease.deadline.at_ms, lease.deadline.reason.value)
     alive_ms = seen.alive_at_ms if seen.alive_at_ms is not None else lease.posted_until_ms
@@ -155,14 +178,26 @@ def _for_running(
 
 def _for_closed(seen: Observed, lease: Lease | None) -> Iterator[Action]:
     if lease is None:
-        if seen.broken is None and seen.ended_at_ms is None:
-            yield Fault(seen.lease_id, "unknown_lease", "something runs under a lease that nobody granted")
-            yield Stop(seen.lease_id)
+        yield from _for_unknown(seen)
     elif seen.running:
         yield Fault(seen.lease_id, "closed_lease_runs", "a server runs although its lease is closed")
         yield Stop(seen.lease_id)
     elif seen.broken is None:
         yield Forget(seen.lease_id)
+
+
+def _for_unknown(seen: Observed) -> Iterator[Action]:
+    if seen.broken is not None:
+        return
+    if seen.claims is not None:
+        if seen.started_at_ms is not None:
+            yield Fault(seen.lease_id, "past_the_hub", "something was started past the hub; it is metered as a lease")
+            yield Adopt(seen.lease_id, seen.claims, seen.started_at_ms)
+        elif seen.ended_at_ms is not None:
+            yield Forget(seen.lease_id)
+    elif seen.ended_at_ms is None:
+        yield Fault(seen.lease_id, "unknown_lease", "something runs under a lease that nobody granted")
+        yield Stop(seen.lease_id)
 
 
 def end_reason(lease: Lease, seen: Observed) -> EndReason:

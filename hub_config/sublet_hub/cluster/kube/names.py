@@ -59,8 +59,8 @@ def label_value(exact: str) -> str:
 
 
 def pod_name(user: str, server_name: str, lease_id: str) -> str:
-    """The name of the pod of a lease: readable, allowed, and another one for each lease, so that a pod which waits for
-    the meter never stands in the way of the next start. Only a pod of this name is the lease's own; others that carry
-    its labels are copies."""
+    """The name of the pod of a lease: readable, allowed, and another one for each lease, so that a pod which waits
+    for the meter never stands in the way of the next start. Only a pod of this name is the lease's own; others that
+    carry its labels are copies."""
     readable = re.sub(r"[^a-z0-9]+", "-", f"{user}-{server_name}".lower()).strip("-")[:_READABLE_LENGTH].strip("-")
     return f"jupyter-{readable or 'x'}-{lease_id[:_LEASE_LENGTH]}"

@@ -1,0 +1,218 @@
+"""What pods tell of leases: every way in which one can begin and end, as the API server has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+import msgspec
+import pytest
+
+from sublet_hub.cluster.base import Claims, Stray
+from sublet_hub.cluster.kube import names, objects
+from sublet_hub.cluster.kube.objects import Pod
+from sublet_hub.cluster.kube.reading import Vouched, claims_of, lease_id_of, read, read_deleted, stray_of
+
+ID = "0123456789abcdef0123456789abcdef"
+DAY = "2026-11-23T"
+START, END, DEADLINE = f"{DAY}10:00:05Z", f"{DAY}10:30:00Z", f"{DAY}12:00:00Z"
+NOW = f"{DAY}11:00:00Z"
+
+
+def ms(text: str) -> int:
+    return int(objects.ms(text))
+
+
+IDENTITY = {
+    names.LEASE: ID,
+    names.USER: "alice@example.org",
+    names.ACCOUNT: "user:alice@example.org",
+    names.FLAVOR: "h100-1x",
+    names.TIER: "surplus",
+}
+RUNNING = {"running": {"startedAt": START}}
+
+
+def terminated(**changes: object) -> dict[str, object]:
+    return {"terminated": {"exitCode": 0, "reason": "Completed", "startedAt": START, "finishedAt": END, **changes}}
+
+
+def manifest(state: Mapping[str, object] | None, **changes: Mapping[str, object]) -> dict[str, Any]:
+    """A lease pod; `changes` by its part (metadata, spec, status)."""
+    statuses = [] if state is None else [{"name": "notebook", "state": state}, {"name": "warden", "state": RUNNING}]
+    base: dict[str, Any] = {
+        "metadata": {
+            "name": names.pod_name("alice@example.org", "", ID),
+            "uid": "u1",
+            "labels": {key: names.label_value(value) for key, value in IDENTITY.items()},
+            "annotations": {**IDENTITY, names.DEADLINE: str(ms(DEADLINE))},
+            "finalizers": [names.FINALIZER],
+        },
+        "spec": {"nodeName": "n1", "containers": [{"name": "notebook"}, {"name": "warden"}]},
+        "status": {"phase": "Running", "containerStatuses": statuses},
+    }
+    for part, change in changes.items():
+        base[part] |= change
+    return base
+
+
+def pod(state: Mapping[str, object] | None, **changes: Mapping[str, object]) -> Pod:
+    decoded = objects.decoder(Pod).decode(msgspec.json.encode(manifest(state, **changes)))
+    assert isinstance(decoded, Pod)
+    return decoded
+
+
+def seen(one: Pod, until: str = NOW, *, lost: bool = False) -> tuple[object, ...]:
+    """Start, end, cause, exit code and sign of life."""
+    told = read(one, ID, Vouched(ms(until), lost))
+    return told.started_at_ms, told.ended_at_ms, told.cause, told.exit_code, told.alive_at_ms
+
+
+def test_a_running_lease_is_alive_as_far_as_its_node_vouches() -> None:
+    assert seen(pod(RUNNING)) == (ms(START), None, None, None, ms(NOW))
+    assert seen(pod(RUNNING), f"{DAY}09:00:00Z")[-1] == ms(START)
+    assert read(pod(RUNNING), ID, Vouched(0)).armed_deadline_ms == ms(DEADLINE)
+
+
+@pytest.mark.parametrize("state", [None, {}, {"waiting": {"reason": "ContainerCreating"}}])
+def test_what_waits_has_not_started(state: Mapping[str, object] | None) -> None:
+    assert seen(pod(state, status={"phase": "Pending"})) == (None, None, None, None, None)
+
+
+def test_an_end_is_the_containers_own_also_while_the_warden_runs_on() -> None:
+    assert seen(pod(terminated(exitCode=3))) == (ms(START), ms(END), "exited", 3, None)
+
+
+def test_out_of_memory_is_told_apart() -> None:
+    assert seen(pod(terminated(exitCode=137, reason="OOMKilled")))[2:4] == ("oom", 137)
+
+
+def test_an_end_near_the_deadline_is_the_deadlines() -> None:
+    near = terminated(exitCode=137, reason="Error", finishedAt=f"{DAY}11:59:58Z")
+    assert seen(pod(near))[1:3] == (ms(f"{DAY}11:59:58Z"), "deadline")
+    assert seen(pod(terminated(finishedAt=f"{DAY}11:59:50Z")))[2] == "exited"
+
+
+def test_the_hard_cap_is_a_deadline_too() -> None:
+    capped = pod(terminated(exitCode=137), status={"phase": "Failed", "reason": "DeadlineExceeded"})
+    assert seen(capped)[2] == "deadline"
+
+
+def test_what_was_deleted_while_it_ran_was_taken_away() -> None:
+    deleted = {"deletionTimestamp": f"{DAY}10:30:29Z", "deletionGracePeriodSeconds": 30}
+    assert seen(pod(terminated(exitCode=143), metadata=deleted))[1:3] == (ms(END), "evicted")
+
+
+def test_what_ended_before_it_was_deleted_ended_by_itself() -> None:
+    deleted = {"deletionTimestamp": f"{DAY}10:30:31Z", "deletionGracePeriodSeconds": 30}
+    assert seen(pod(terminated(), metadata=deleted))[1:3] == (ms(END), "exited")
+
+
+def test_a_deleted_lease_runs_until_its_container_has_ended() -> None:
+    deleted = {"deletionTimestamp": f"{DAY}10:30:30Z", "deletionGracePeriodSeconds": 0}
+    assert seen(pod(RUNNING, metadata=deleted))[:3] == (ms(START), None, None)
+
+
+def test_preempted_by_the_scheduler() -> None:
+    disrupted = [{"type": "DisruptionTarget", "status": "True", "reason": "PreemptionByScheduler"}]
+    assert seen(pod(terminated(exitCode=143), status={"conditions": disrupted}))[2] == "evicted"
+
+
+def test_evicted_by_the_kubelet() -> None:
+    evicted = pod(terminated(exitCode=137), status={"phase": "Failed", "reason": "Evicted"})
+    assert seen(evicted)[1:4] == (ms(END), "evicted", 137)
+
+
+WRITTEN = {"managedFields": [{"manager": "kubelet", "time": END}, {"manager": "sublet", "time": NOW}]}
+
+
+def test_evicted_with_its_containers_records_thrown_away() -> None:
+    evicted = pod(None, status={"phase": "Failed", "reason": "Evicted"}, metadata=WRITTEN)
+    assert seen(evicted) == (None, ms(END), "evicted", None, None)
+
+
+def test_an_end_without_a_time_is_when_the_kubelet_wrote_of_it() -> None:
+    unknown = terminated(exitCode=137, reason="ContainerStatusUnknown", finishedAt=None, startedAt=None)
+    assert seen(pod(unknown, status={"phase": "Failed", "reason": "Evicted"}, metadata=WRITTEN))[1] == ms(END)
+
+
+def test_a_lost_node_ends_its_leases_at_its_last_heartbeat() -> None:
+    heartbeat = f"{DAY}10:45:00Z"
+    assert seen(pod(RUNNING), heartbeat)[1] is None
+    assert seen(pod(RUNNING), heartbeat, lost=True) == (ms(START), ms(heartbeat), "lost", None, None)
+    assert seen(pod(terminated()), heartbeat, lost=True)[1:3] == (ms(END), "exited")
+
+
+def test_a_pod_that_was_deleted_before_it_ran_never_will() -> None:
+    deleted = {"deletionTimestamp": f"{DAY}10:59:00Z", "deletionGracePeriodSeconds": 0}
+    waiting = {"waiting": {"reason": "ImagePullBackOff"}}
+    unscheduled = pod(None, metadata=deleted, spec={"nodeName": ""}, status={"phase": "Pending"})
+    assert seen(unscheduled)[:2] == (None, ms(NOW))
+    assert seen(pod(waiting, metadata=deleted, status={"phase": "Pending"}))[:2] == (None, ms(NOW))
+    just_now = {**deleted, "deletionTimestamp": f"{DAY}10:59:55Z"}
+    assert seen(pod(waiting, metadata=just_now, status={"phase": "Pending"}))[1] is None
+
+
+def test_a_pod_that_went_without_waiting_for_us() -> None:
+    running = pod(RUNNING, metadata=WRITTEN)
+    watched = read_deleted(running, ID, ms(NOW), missed=False)
+    assert (watched.ended_at_ms, watched.cause) == (ms(NOW), "evicted")
+    missed = read_deleted(running, ID, ms(NOW), missed=True)
+    assert (missed.ended_at_ms, missed.cause) == (ms(END), "lost")
+    assert read_deleted(pod(terminated()), ID, ms(NOW), missed=True).cause == "exited"
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5", "1e9", "12.5"])
+def test_a_deadline_that_is_none_is_armed_anew(text: str) -> None:
+    odd = pod(RUNNING, metadata={"annotations": {**IDENTITY, names.DEADLINE: text}})
+    assert read(odd, ID, Vouched(ms(NOW))).armed_deadline_ms is None
+
+
+def test_the_exact_names_are_those_of_the_annotations() -> None:
+    assert claims_of(pod(RUNNING)) == Claims("alice@example.org", "user:alice@example.org", "h100-1x", "surplus")
+    assert lease_id_of(pod(RUNNING)) == ID
+
+
+def test_a_copy_of_a_lease_pod_is_a_lease_of_its_own() -> None:
+    one, other = (pod(RUNNING, metadata={"name": "copy", "uid": uid}) for uid in ("u2", "u3"))
+    ids = {lease_id_of(one), lease_id_of(other), ID}
+    assert len(ids) == 3
+    assert lease_id_of(one) == lease_id_of(deepcopy(one))
+
+
+def test_a_pod_made_by_hand_is_a_lease_if_it_says_who_pays() -> None:
+    by_hand = {"name": "mine", "annotations": {}, "labels": {**IDENTITY, names.USER: "alice", names.LEASE: "x"}}
+    made = pod(RUNNING, metadata=by_hand)
+    assert claims_of(made) == Claims("alice", "user:alice@example.org", "h100-1x", "surplus")
+    assert lease_id_of(made) not in {None, "x"}
+    nobody = {**by_hand, "labels": {names.LEASE: ID, names.USER: "alice"}}
+    assert lease_id_of(pod(RUNNING, metadata=nobody)) is None
+
+
+def test_a_pod_made_by_hand_holds_its_gpu_from_the_first_start_to_the_last_end() -> None:
+    again = {
+        "name": "train",
+        "state": {"running": {"startedAt": f"{DAY}10:10:00Z"}},
+        "lastState": terminated(finishedAt=f"{DAY}10:09:00Z"),
+    }
+    spec = {"containers": [{"name": "train"}]}
+    assert seen(pod(None, spec=spec, status={"containerStatuses": [again]}))[:2] == (ms(START), None)
+    between = {**again, "state": terminated()}
+    assert seen(pod(None, spec=spec, status={"containerStatuses": [between]}))[1] is None
+    over = pod(None, spec=spec, status={"containerStatuses": [between], "phase": "Succeeded"})
+    assert seen(over)[:3] == (ms(START), ms(END), "exited")
+
+
+def with_gpus(amount: str, resource: str = "nvidia.com/gpu") -> dict[str, object]:
+    limits = {"cpu": "1", "memory": "1Gi", resource: amount}
+    return {"nodeName": "n1", "containers": [{"name": "c", "resources": {"limits": limits}}]}
+
+
+def test_a_gpu_pod_without_a_lease_is_a_stray() -> None:
+    bare = {"name": "miner", "labels": {}, "annotations": {}}
+    assert stray_of(pod(None, metadata=bare, spec=with_gpus("2"))) == Stray("miner", 2)
+    assert stray_of(pod(None, metadata=bare, spec=with_gpus("1", "nvidia.com/mig-1g.10gb"))) == Stray("miner", 1)
+    assert stray_of(pod(None, metadata=bare, spec=with_gpus("8", "example.org/nic"))) is None
+    assert stray_of(pod(None, metadata=bare, spec=with_gpus("2"), status={"phase": "Succeeded"})) is None
+    assert stray_of(pod(RUNNING, spec=with_gpus("2"))) is None
