@@ -16,6 +16,12 @@ STRAY_GPUS = Gauge(
     "sublet_meter_stray_gpus", "GPUs held by what is no lease, where only leases should be.", registry=REGISTRY
 )
 ROUNDS = Counter("sublet_meter_rounds", "Rounds of the meter, by outcome.", ["outcome"], registry=REGISTRY)
+KUBE_REQUESTS = Counter(
+    "sublet_meter_kube_requests",
+    "Requests to the Kubernetes API server, by verb and HTTP status (`none`: no answer).",
+    ["verb", "code"],
+    registry=REGISTRY,
+)
 PLAN_SECONDS = Histogram("sublet_meter_plan_seconds", "Seconds to observe and plan a round.", registry=REGISTRY)
 APPLY_SECONDS = Histogram("sublet_meter_apply_seconds", "Seconds to carry a round's plan out.", registry=REGISTRY)
 LAG_SECONDS = Gauge(

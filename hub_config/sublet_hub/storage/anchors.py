@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from sublet_hub.storage.books import Books
+
+log = logging.getLogger(__name__)
 
 
 class Anchors:
@@ -30,6 +33,8 @@ class Anchors:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+        # The log too: where the file goes with its container, whoever collects logs has it.
+        log.info("head of the audit chain: %d %s", head.number, head.mark)
         self._noted = head.number
         return True
 
