@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from sublet_hub.catalog import default_quota, load_catalog, starter_toml
+from sublet_hub.catalog import default_quota, load_catalog, load_placements, starter_toml
 from sublet_hub.cluster.gpus import Device, simulated
+from sublet_hub.cluster.kube.placement import Placement, Toleration
 from sublet_hub.domain.amounts import PARTS_PER_GPU
 from sublet_hub.domain.flavors import Catalog, Tier
 from sublet_hub.domain.quota import What, check_quota
@@ -19,13 +20,44 @@ FLAVOR = (
 )
 
 
-def settings_in(folder: Path, toml: str) -> Settings:
+ON_KUBERNETES = """
+[[pools]]
+name = "p"
+capacity = 14
+parts = 1000
+
+[pools.kubernetes]
+resource = "nvidia.com/mig-1g.10gb"
+node_selector = {"nvidia.com/gpu.product" = "NVIDIA-H100-80GB-HBM3", rack = ""}
+tolerations = [
+  {key = "nvidia.com/gpu", operator = "Exists", effect = "NoSchedule"},
+  {key = "owner", value = "vision", effect = "NoExecute", toleration_seconds = 60},
+]
+runtime_class = "nvidia"
+
+[[flavors]]
+name = "f"
+title = "F"
+pool = "p"
+gpus = 2
+cpus = 4
+memory_gib = 32
+shm_gib = 8
+prices = {surplus = 5}
+"""
+
+
+def settings_in(folder: Path, toml: str, cluster: str = "local") -> Settings:
     (folder / "sublet.toml").write_text(toml, encoding="utf-8")
-    return load_settings({"SUBLET_DATA": str(folder)})
+    return load_settings({"SUBLET_DATA": str(folder), "SUBLET_CLUSTER": cluster})
 
 
 def catalog_of(folder: Path, toml: str) -> Catalog:
     return load_catalog(settings_in(folder, toml))
+
+
+def placement_of(folder: Path, toml: str) -> Placement:
+    return load_placements(settings_in(folder, toml, "kubernetes"))["f"]
 
 
 def test_a_machine_without_gpus_starts_with_four_simulated_ones_and_cpu(tmp_path: Path) -> None:
@@ -71,12 +103,85 @@ def test_a_flavor_reads_as_written(tmp_path: Path) -> None:
         (POOL + POOL.replace('"p"', '"q"'), "two pools"),
         (POOL + "capacity = 2\n", "not both"),
         ('[[pools]]\nname = "p"\ndevices = ["a", {uuid = "b", parts = 10}]\n', "differ in size"),
+        (POOL + "parts = 1000\n", "parts goes with capacity"),
         ("[[pools]]\nname = 'Bad Name'\n", "pools.0.name"),
+        (ON_KUBERNETES.replace("parts = 1000\n", ""), "pools.p: nvidia.com/mig-1g.10gb is a slice"),
+        (ON_KUBERNETES.replace("parts = 1000\n", "parts = 7001\n"), "pools.0.parts"),
+        (ON_KUBERNETES.replace("nvidia.com/mig-1g.10gb", "gpu"), "pools.0.kubernetes.resource"),
+        (ON_KUBERNETES.replace("resource =", "resources ="), "pools.0.kubernetes.resources"),
+        (ON_KUBERNETES.replace('rack = ""', 'rack = "a b"'), "pools.0.kubernetes.node_selector.rack"),
+        (ON_KUBERNETES.replace("rack", '"ra ck"'), "pools.0.kubernetes.node_selector.ra ck"),
+        (ON_KUBERNETES.replace('"nvidia"', '"N V"'), "pools.0.kubernetes.runtime_class"),
+        (ON_KUBERNETES.replace('"NoSchedule"', '"No"'), "pools.0.kubernetes.tolerations.0.effect"),
+        (ON_KUBERNETES.replace('"Exists"', '"In"'), "pools.0.kubernetes.tolerations.0.operator"),
+        (
+            ON_KUBERNETES.replace('"NoExecute"', '"NoSchedule"'),
+            'toleration_seconds goes with effect "NoExecute" only',
+        ),
+        (ON_KUBERNETES.replace('key = "owner", ', ""), 'without a key, operator must be "Exists"'),
+        (ON_KUBERNETES.replace('value = "vision"', 'value = "v", operator = "Exists"'), "there is no value"),
+        (
+            ON_KUBERNETES.replace("toleration_seconds = 60", "tolerationSeconds = 60"),
+            "tolerations.1.tolerationSeconds",
+        ),
+        (ON_KUBERNETES.replace("shm_gib = 8", "shm_gib = 32"), "flavors.f: shm_gib is a part of memory_gib"),
+        (ON_KUBERNETES.replace("gpus = 2", "gpus = 15"), "more than the whole pool"),
     ],
 )
 def test_a_wrong_table_is_named(tmp_path: Path, toml: str, said: str) -> None:
     with pytest.raises(SettingsError, match=said.replace(".", r"\.")):
         catalog_of(tmp_path, toml)
+
+
+def test_a_placement_reads_as_written(tmp_path: Path) -> None:
+    assert placement_of(tmp_path, ON_KUBERNETES) == Placement(
+        flavor="f",
+        pool="p",
+        gpus=2,
+        gpus_milli=286,
+        cpus=4,
+        memory_bytes=32 * 2**30,
+        shm_bytes=8 * 2**30,
+        resource="nvidia.com/mig-1g.10gb",
+        node_selector={"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3", "rack": ""},
+        tolerations=(
+            Toleration("nvidia.com/gpu", "Exists", "", "NoSchedule"),
+            Toleration("owner", "Equal", "vision", "NoExecute", 60),
+        ),
+        runtime_class="nvidia",
+    )
+
+
+def test_capacity_counts_slices_of_so_many_parts(tmp_path: Path) -> None:
+    catalog = load_catalog(settings_in(tmp_path, ON_KUBERNETES, "kubernetes"))
+    assert (catalog.pools["p"].capacity, catalog.pools["p"].devices) == (14 * 1000, ())
+    assert (catalog.flavors["f"].parts, catalog.flavors["f"].device_count) == (2 * 1000, 2)
+
+
+def test_a_pool_without_a_table_has_whole_gpus_anywhere_and_half_of_the_memory_shared(tmp_path: Path) -> None:
+    placement = placement_of(tmp_path, POOL.replace('devices = ["a", "b"]', "capacity = 2") + FLAVOR)
+    assert placement == Placement("f", "p", 1, 1000, 1, 2**30, 2**29, "nvidia.com/gpu")
+    assert placement.devices == 1
+
+
+def test_simulated_gpus_are_asked_of_no_cluster(tmp_path: Path) -> None:
+    pool = POOL.replace('devices = ["a", "b"]', "capacity = 2\nsimulated = true")
+    assert placement_of(tmp_path, pool + FLAVOR).devices == 0
+
+
+def test_devices_can_not_be_named_on_kubernetes(tmp_path: Path) -> None:
+    assert load_catalog(settings_in(tmp_path, POOL + FLAVOR)).pools["p"].capacity == 2 * PARTS_PER_GPU
+    for load in (load_catalog, load_placements):
+        with pytest.raises(SettingsError, match=r"pools\.p: on Kubernetes .* Give capacity, not devices\."):
+            load(settings_in(tmp_path, POOL + FLAVOR, "kubernetes"))
+
+
+@pytest.mark.parametrize(
+    "resource", ["nvidia.com/mig-7g.80gb", "nvidia.com/gpu", "amd.com/gpu", "nvidia.com/gpu.shared"]
+)
+def test_what_is_no_slice_is_a_whole_gpu(tmp_path: Path, resource: str) -> None:
+    toml = ON_KUBERNETES.replace("parts = 1000\n", "").replace("nvidia.com/mig-1g.10gb", resource)
+    assert placement_of(tmp_path, toml).gpus_milli == 2000
 
 
 def test_the_default_quota_is_a_valid_one(tmp_path: Path) -> None:

@@ -1,0 +1,9 @@
+"""Pools and flavors, read from `sublet.toml` into the domain's catalog; and the file's first content.
+
+Format: see `starter_toml`, which is what a new platform gets, and docs/settings.md.
+"""
+
+from sublet_hub.catalog.reading import load_catalog, load_placements
+from sublet_hub.catalog.starter import FoundDevice, default_quota, starter_toml
+
+__all__ = ["FoundDevice", "default_quota", "load_catalog", "load_placements", "starter_toml"]
