@@ -14,7 +14,7 @@ from tests.api.conftest import API, QUOTAS, Running, problem
 
 EVERY_READ = [
     f"{QUOTAS}/users/alice", QUOTAS, f"{API}/leases", f"{API}/leases/{'0' * 32}", f"{API}/flavors", f"{API}/pools",
-    f"{API}/quota", f"{API}/usage", f"{API}/notices", f"{API}/audit",
+    f"{API}/quota", f"{API}/usage", f"{API}/notices", f"{API}/audit", f"{API}/platform",
 ]  # fmt: skip
 
 

@@ -36,6 +36,7 @@ def test_operations_keep_their_names(operations: dict[str, Operation]) -> None:
     assert set(operations) == of_quotas | {
         "list_quotas", "list_leases", "request_lease", "read_lease", "stop_lease", "list_flavors", "list_pools",
         "read_own_quota", "read_usage", "list_notices", "list_audit", "read_health", "read_metrics", "read_openapi",
+        "read_platform",
     }  # fmt: skip
 
 

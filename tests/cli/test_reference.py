@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from sublet_hub.cli import main
-from sublet_hub.cli.doctor import BOOK_CHECKS, CHECKS
+from sublet_hub.cli.doctor import BOOK_CHECKS, CHECKS, REMOTE_CHECKS
 from sublet_hub.cli.main import COMMANDS
 from sublet_hub.cli.reference import cli_page
 
@@ -46,7 +46,7 @@ def test_each_command_and_option_is_explained(words: tuple[str, ...], command: c
 
 
 def test_each_check_of_the_doctor_is_explained() -> None:
-    for check in (*CHECKS, *BOOK_CHECKS):
+    for check in (*CHECKS, *BOOK_CHECKS, *REMOTE_CHECKS):
         assert check.__doc__, check.__name__
         assert f"| `{check.__name__}` |" in cli_page()
 

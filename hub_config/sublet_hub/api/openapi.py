@@ -34,7 +34,7 @@ TAGS = (
     ("usage", "What was used, and what is left."),
     ("notices", "Warnings before a stop."),
     ("audit", "Who did what, when and why."),
-    ("platform", "The api itself."),
+    ("platform", "The platform as a whole, and the api itself."),
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any, cast
 
 from pydantic import JsonValue
@@ -10,6 +11,7 @@ from pydantic import JsonValue
 from sublet_hub.api.models.catalog import (
     ChoiceModel,
     OfferModel,
+    PlatformModel,
     PoolModel,
     RefusalModel,
     TierPrice,
@@ -25,11 +27,20 @@ from sublet_hub.domain.audit import AuditRecord
 from sublet_hub.domain.errors import PublicError
 from sublet_hub.domain.lease import Binding, Lease, LeaseState
 from sublet_hub.domain.notices import Notice
-from sublet_hub.domain.offers import Choice, DayUse, Offer, PoolUse
+from sublet_hub.domain.offers import Choice, DayUse, Offer, PlatformState, PoolUse
 from sublet_hub.domain.quota import LimitState
 from sublet_hub.storage.quotas import QuotaChange, QuotaReading
 
 RUNNING = frozenset({LeaseState.ACTIVE, LeaseState.ENDING})
+
+
+def platform(state: PlatformState) -> PlatformModel:
+    return PlatformModel(
+        version=version("sublet-hub"),
+        flavors=state.flavors,
+        meter_beat_at=moment_or_none(state.meter_beat_at_ms),
+        meter_current=state.meter_current,
+    )
 
 
 def lease(each: Lease, now_ms: int) -> LeaseModel:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import click
 
-from sublet_hub.cli.doctor import BOOK_CHECKS, CHECKS
+from sublet_hub.cli.doctor import BOOK_CHECKS, CHECKS, REMOTE_CHECKS
 from sublet_hub.cli.main import COMMANDS, main
 
 HEAD = """\
@@ -95,12 +95,20 @@ def _text(command: click.Command) -> str:
 
 def _checks() -> str:
     lines = ["## What `sublet doctor` looks at\n", "| check | all is well where |", "| --- | --- |"]
-    for check in (*CHECKS, *BOOK_CHECKS):
-        meaning = " ".join(inspect.cleandoc(check.__doc__ or "").split())
-        lines.append(f"| `{check.__name__}` | {meaning} |")
+    lines += [*map(_row, CHECKS), *map(_row, BOOK_CHECKS)]
     lines.append(
         "\nWhere the platform runs, `parts` stands for one check of each: `proxy`, `hub`, `api`, `meter`, and"
         " `routes`, the way through the public port. Each finding is `ok`, a `warning` or a `problem`, and says how"
         " to mend it."
     )
+    lines += [
+        "\n### With `--url`\n",
+        "| check | all is well where |",
+        "| --- | --- |",
+        *(_row(each) for each in REMOTE_CHECKS),
+    ]
     return "\n".join(lines) + "\n"
+
+
+def _row(check: Callable[..., object]) -> str:
+    return f"| `{check.__name__}` | {' '.join(inspect.cleandoc(check.__doc__ or '').split())} |"

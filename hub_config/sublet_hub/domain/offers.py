@@ -44,6 +44,16 @@ class PoolUse:
 
 
 @dataclass(frozen=True, slots=True)
+class PlatformState:
+    """Whether leases can be granted at all: what is offered, and when the meter last noted that it is alive (None:
+    never)."""
+
+    flavors: int
+    meter_beat_at_ms: int | None
+    meter_current: bool
+
+
+@dataclass(frozen=True, slots=True)
 class DayUse:
     """What an account used on one day; `date` is ISO 8601 in the time zone that was asked for."""
 

@@ -10,11 +10,11 @@ from zoneinfo import ZoneInfo
 from sublet_hub.domain import accounts
 from sublet_hub.domain.accounts import Subject
 from sublet_hub.domain.admission import Draw, first_slice, lasts_ms
-from sublet_hub.domain.errors import PublicError
+from sublet_hub.domain.errors import MeterAway, PublicError
 from sublet_hub.domain.flavors import Flavor, Tier, fits
-from sublet_hub.domain.offers import Choice, DayUse, Offer, PoolUse
+from sublet_hub.domain.offers import Choice, DayUse, Offer, PlatformState, PoolUse
 from sublet_hub.domain.quota import WINDOWED, LimitState, What
-from sublet_hub.storage.books import Books
+from sublet_hub.storage.books import METER, Books
 from sublet_hub.storage.leasing import binding_states, check_meter, no_capacity
 from sublet_hub.storage.store import Transaction
 
@@ -88,6 +88,18 @@ def pools(books: Books) -> list[PoolUse]:
             leases = tx.open_leases(pool=pool.name)
             uses.append(PoolUse(pool, sum(lease.parts for lease in leases), len(leases)))
         return uses
+
+
+def platform(books: Books) -> PlatformState:
+    """What there must be before anybody can be granted a lease."""
+    now_ms = books.clock.now_ms()
+    with books.store.transaction(write=False) as tx:
+        try:
+            check_meter(tx, books, now_ms)
+            current = True
+        except MeterAway:
+            current = False
+        return PlatformState(len(books.catalog.flavors), tx.last_beat(METER), current)
 
 
 def usage_by_day(books: Books, account: Subject, days: int, time_zone: str) -> list[DayUse]:

@@ -1,4 +1,4 @@
-"""Flavors on offer and pools as JSON."""
+"""Flavors on offer, pools, and the platform as a whole, as JSON."""
 
 from __future__ import annotations
 
@@ -69,3 +69,14 @@ class PoolModel(Answer):
     free_gpus_milli: int
     simulated: bool
     leases: int
+
+
+class PlatformModel(Answer):
+    """Whether leases can be granted at all."""
+
+    version: str
+    flavors: Annotated[int, Field(description="How many flavors are offered.")]
+    meter_beat_at: Annotated[
+        Moment | None, Field(description="When the meter last noted that it is alive; null: never.")
+    ]
+    meter_current: Annotated[bool, Field(description="Whether that is recent enough; if not, no lease is granted.")]

@@ -1,4 +1,4 @@
-"""What concerns the api as a whole: is it well, its metrics, its document. Open to anyone."""
+"""What concerns the platform as a whole: is it well, its metrics, the api's document."""
 
 from __future__ import annotations
 
@@ -6,11 +6,14 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from sublet_hub.api.asking import ApiParts
+from sublet_hub.api import present
+from sublet_hub.api.asking import ApiParts, Asker
 from sublet_hub.api.metrics import CONTENT_TYPE
+from sublet_hub.api.models.catalog import PlatformModel
 from sublet_hub.api.models.fields import Answer
-from sublet_hub.api.routing import StrictRoute, problems
+from sublet_hub.api.routing import StrictRoute, answer, problems
 from sublet_hub.domain.errors import NotAllowed
+from sublet_hub.storage import reporting
 
 OPENAPI_PATH = "/services/sublet/api/openapi.json"
 
@@ -50,6 +53,18 @@ async def read_metrics(request: Request, api: ApiParts) -> Response:
     if "x-forwarded-for" in request.headers:
         raise NotAllowed("Metrics are to be had at the api's own port only.")
     return Response(await api.database.run(lambda _: api.metrics.text()), media_type=CONTENT_TYPE)
+
+
+@router.get(
+    "/services/sublet/api/platform",
+    operation_id="read_platform",
+    response_model=PlatformModel,
+    responses=problems(),
+)
+async def read_platform(who: Asker, api: ApiParts) -> Response:
+    """Whether leases can be granted at all: flavors are offered, the database answers, the meter is alive."""
+    who.must_read_all()
+    return answer(present.platform(await api.database.run(reporting.platform)))
 
 
 @router.get(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -10,12 +11,13 @@ import click
 from rich.console import Console
 from rich.text import Text
 
+from sublet_hub.cli.client import Client
 from sublet_hub.cli.doctor import books as of_books
-from sublet_hub.cli.doctor import data_folder, installation, machine, running
+from sublet_hub.cli.doctor import data_folder, installation, machine, remote, running
 from sublet_hub.cli.doctor.findings import Check, Finding, Level, problem
-from sublet_hub.cli.exits import PROBLEM
+from sublet_hub.cli.exits import PROBLEM, UsageProblem
 from sublet_hub.cli.options import Output, console, report_json_option
-from sublet_hub.cli.platform import AS_OWNER, local_settings
+from sublet_hub.cli.platform import AS_OWNER, find_target, local_settings
 from sublet_hub.credentials import CredentialsError
 from sublet_hub.domain.errors import PublicError
 from sublet_hub.settings import Settings, SettingsError
@@ -41,21 +43,37 @@ BOOK_CHECKS: tuple[of_books.BookCheck, ...] = (
     of_books.leases,
     of_books.audit,
 )
+REMOTE_CHECKS: tuple[remote.RemoteCheck, ...] = (remote.hub, remote.api, remote.quotas, remote.platform)
+LONGEST_WAIT_SECONDS = 3600
+LOOK_AGAIN_SECONDS = 1.0
 SIGNS = {Level.OK: ("✓", "green"), Level.WARNING: ("!", "yellow"), Level.PROBLEM: ("✗", "red")}
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--url",
+    metavar="URL",
+    help="Look at the platform at this public address, with SUBLET_TOKEN set to an admin's token.",
+)
+@click.option(
+    "--wait",
+    "wait_seconds",
+    type=click.IntRange(0, LONGEST_WAIT_SECONDS),
+    metavar="SECONDS",
+    help="With --url: how long to look again while there is a problem, for a platform that is just starting.",
+)
 @report_json_option
-def doctor(as_json: bool) -> None:
+def doctor(url: str | None, wait_seconds: int | None, as_json: bool) -> None:
     """Say what is wrong with this installation and how to mend it. Changes nothing.
 
-    Run it beside the platform, as the user whom the platform runs as. Exits with 1 where there is a problem; a
-    warning is none.
+    Run it beside the platform, as the user whom the platform runs as; or from anywhere with --url, which looks at
+    less. Exits with 1 where there is a problem; a warning is none.
     """
-    settings = local_settings()
+    if url is None and wait_seconds is not None:
+        raise UsageProblem("--wait goes with --url.")
     found: list[Finding] = []
     out = console()
-    for finding in examine(settings):
+    for finding in examine(local_settings()) if url is None else examine_remote(url, wait_seconds or 0):
         found.append(finding)
         if not as_json:
             _print(out, finding)
@@ -80,6 +98,22 @@ def examine(settings: Settings) -> Iterator[Finding]:
     except (PublicError, CredentialsError, SettingsError) as error:
         mend = "`sublet up` makes and migrates the database; with PostgreSQL, look at SUBLET_DATABASE_URL."
         yield problem("database", str(error), mend)
+
+
+def examine_remote(url: str, wait_seconds: float) -> Iterator[Finding]:
+    """What can be found from afar; where it is a problem, what is found at last when so long has passed."""
+    deadline = time.monotonic() + wait_seconds
+    with Client(find_target(url)) as client:
+        while True:
+            found = [
+                each
+                for check in REMOTE_CHECKS
+                for each in _guarded(check.__name__, partial(remote.findings, check, client))
+            ]
+            if time.monotonic() > deadline or all(each.level is not Level.PROBLEM for each in found):
+                break
+            time.sleep(LOOK_AGAIN_SECONDS)
+    yield from found
 
 
 def _guarded(name: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
