@@ -109,11 +109,18 @@ class AskedAgain(OAuthenticator):
         except HTTPClientError as error:
             if not _says_no(error):
                 raise
+        expires = state.get("good_until")
+        expired = expires is not None and time.time() >= expires
         if not state.get("refresh_token"):
-            if state.get("good_until") and time.time() >= state["good_until"]:
+            if expired:
                 raise Unanswered("the access token has expired, and there is none to renew it with")
             raise Refused("the provider no longer takes the access token")
-        renewed = await self._renew(state["refresh_token"], handler)
+        try:
+            renewed = await self._renew(state["refresh_token"], handler)
+        except Unanswered:
+            if expires is not None and not expired:
+                raise Refused("the provider no longer takes the access token, which should be good") from None
+            raise
         renewed = {"refresh_token": state["refresh_token"], "subject": tokens.get("subject")} | renewed
         # Kept at once: the old ones may be of no use from now on, whatever comes next.
         await user.save_auth_state(state | {"token_response": renewed, "refresh_token": renewed["refresh_token"]})

@@ -21,7 +21,7 @@ class OpenIDAuthenticator(CheckedSignIn, GenericOAuthenticator):
     """Any OpenID Connect provider."""
 
     def user_info_to_username(self, user_info: dict[str, Any]) -> str:
-        if not isinstance(user_info.get(self.username_claim), str):
+        if not user_info.get(self.username_claim):
             self.log.warning("The provider gave no claim %s, which names are taken from", self.username_claim)
             raise HTTPError(HTTPStatus.FORBIDDEN, "Your provider does not tell your name.")
         if self.username_claim == "email" and user_info.get("email_verified") is not True:

@@ -104,7 +104,7 @@ class CheckedSignIn(AskedAgain):
             new["refresh_token"] = new["token_response"]["refresh_token"] = kept["refresh_token"]
 
     def user_info_to_username(self, user_info: dict[str, Any]) -> str:
-        name = super().user_info_to_username(user_info)
+        name: object = super().user_info_to_username(user_info)
         if not claims.is_usable(name):
             self.log.warning("The provider gave a name that can't be used: %s", ascii(name)[:300])
             raise HTTPError(HTTPStatus.FORBIDDEN, "Your name at your provider can't be used here.")
