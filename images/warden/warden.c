@@ -8,7 +8,7 @@
  * ever got the port. So PID 1 does nothing but hold the port, from before the notebook starts; a child answers.
  *
  *   warden hold --file PATH --port N --lead-ms N [--leave-after-ms N --notebook-port N]
- *   warden ready --port N --within-ms N     exits 0 once a warden answers on the port of this pod
+ *   warden ready --port N --within-ms N     exits 0 once the port is held
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -23,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -54,7 +56,7 @@ struct connection {
     int64_t since_ms;
     int newlines; /* at the end of what was read so far: two end the question */
     int seen;
-    bool outside, answered;
+    bool answered;
 };
 
 /* Time since some moment, for spans. */
@@ -148,12 +150,13 @@ static int listen_on(int family, uint16_t port)
 /* Whether the notebook's port refuses connections. Anything unclear is no. */
 static bool notebook_refuses(int64_t port)
 {
+    const struct timeval patience = {.tv_usec = 100 * 1000}; /* connect obeys it too */
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return false;
-    /* On the loopback a refusal is there at once. */
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     bool refuses = connect(fd, (struct sockaddr *)&address, sizeof address) < 0 && errno == ECONNREFUSED;
     close(fd);
     return refuses;
@@ -188,8 +191,8 @@ static struct connection *free_place(void)
     return c;
 }
 
-/* Whether the other end is in another network than the pod's: the kubelet is, user code isn't. */
-static bool comes_from_outside(int fd)
+/* Whether the other end is in this pod: user code is, the kubelet isn't. */
+static bool comes_from_inside(int fd)
 {
     struct sockaddr_storage here, there;
     socklen_t here_size = sizeof here, there_size = sizeof there;
@@ -197,13 +200,21 @@ static bool comes_from_outside(int fd)
     memset(&there, 0, sizeof there);
     if (getsockname(fd, (struct sockaddr *)&here, &here_size) < 0 ||
         getpeername(fd, (struct sockaddr *)&there, &there_size) < 0)
-        return false;
+        return true;
     if (there.ss_family == AF_INET) {
         in_addr_t from = ((struct sockaddr_in *)&there)->sin_addr.s_addr;
-        return ntohl(from) >> 24 != 127 && from != ((struct sockaddr_in *)&here)->sin_addr.s_addr;
+        return ntohl(from) >> 24 == 127 || from == ((struct sockaddr_in *)&here)->sin_addr.s_addr;
     }
     struct in6_addr *from = &((struct sockaddr_in6 *)&there)->sin6_addr;
-    return !IN6_IS_ADDR_LOOPBACK(from) && memcmp(from, &((struct sockaddr_in6 *)&here)->sin6_addr, sizeof *from) != 0;
+    return IN6_IS_ADDR_LOOPBACK(from) || memcmp(from, &((struct sockaddr_in6 *)&here)->sin6_addr, sizeof *from) == 0;
+}
+
+/* Ends a connection by a reset, so that it leaves nothing behind in the kernel. */
+static void turn_away(int fd)
+{
+    const struct linger at_once = {.l_onoff = 1};
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    close(fd);
 }
 
 /* Without a Content-Length, and with the FIN beside it: an answer cut short would be an error to the kubelet, and a
@@ -255,7 +266,10 @@ static bool take_in(int listener, int64_t now_ms)
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0)
             return errno == EAGAIN || errno == ECONNABORTED || errno == EINTR;
-        *free_place() = (struct connection){.fd = fd, .since_ms = now_ms, .outside = comes_from_outside(fd)};
+        if (comes_from_inside(fd))
+            turn_away(fd); /* user code has nothing to ask, and so no way to crowd the kubelet out of the table */
+        else
+            *free_place() = (struct connection){.fd = fd, .since_ms = now_ms};
     }
     return true;
 }
@@ -298,8 +312,7 @@ static void answer_all(const int *listeners, int listening, const struct flags *
         for (int i = 0; i < TABLE; i++) {
             struct connection *c = &table[i];
             if (c->fd >= 0 && asked[listening + i].revents && hear(c)) {
-                if (c->outside)
-                    asked_ms = now_ms;
+                asked_ms = now_ms;
                 answer(c, flags);
             }
             if (c->fd >= 0 && now_ms - c->since_ms > PATIENCE_MS)
@@ -330,6 +343,7 @@ static pid_t start_answerer(const int *listeners, int listening, const struct fl
     sigprocmask(SIG_SETMASK, before, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, "warden-answers");
+    mlockall(MCL_CURRENT); /* where it may: a node short of memory then delays no answer */
     answer_all(listeners, listening, flags);
     _exit(0);
 }
@@ -379,32 +393,31 @@ static int hold(const struct flags *flags)
 
 /* ---------------------------------------------------------------- ready */
 
-static bool answers(uint16_t port)
+static bool listens(const char *sockets, unsigned port)
 {
-    static const char question[] = "GET / HTTP/1.0\r\n\r\n";
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    char start[5] = "";
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
+    char line[512];
+    bool found = false;
+    FILE *lines = fopen(sockets, "re");
+    if (!lines)
         return false;
-    struct timeval second = {.tv_sec = 1};
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second);
-    bool yes = connect(fd, (struct sockaddr *)&address, sizeof address) == 0 &&
-               send(fd, question, sizeof question - 1, MSG_NOSIGNAL) == sizeof question - 1 &&
-               recv(fd, start, sizeof start, MSG_WAITALL) == sizeof start && memcmp(start, "HTTP/", 5) == 0;
-    close(fd);
-    return yes;
+    while (!found && fgets(line, sizeof line, lines)) {
+        unsigned local_port, state;
+        found = sscanf(line, " %*u: %*[0-9A-F]:%x %*[0-9A-F]:%*x %x", &local_port, &state) == 2 &&
+                local_port == port && state == TCP_LISTEN;
+    }
+    fclose(lines);
+    return found;
 }
 
-/* For a hook that holds back the notebook container until the port is taken. */
+/* For a hook that holds back the notebook container until the port is taken: before that, nobody but the warden is
+ * in the pod, so that whoever listens is the warden. */
 static int ready(const struct flags *flags)
 {
-    const struct timespec pause = {.tv_nsec = 5 * 1000 * 1000};
+    const struct timespec pause = {.tv_nsec = 2 * 1000 * 1000};
     for (int64_t end_ms = monotonic_ms() + flags->within_ms; monotonic_ms() < end_ms; nanosleep(&pause, NULL))
-        if (answers((uint16_t)flags->port))
+        if (listens("/proc/net/tcp", (unsigned)flags->port) || listens("/proc/net/tcp6", (unsigned)flags->port))
             return 0;
-    fprintf(stderr, "warden: nobody answers on port %lld\n", (long long)flags->port);
+    fprintf(stderr, "warden: nobody listens on port %lld\n", (long long)flags->port);
     return 1;
 }
 
