@@ -6,6 +6,8 @@ chart takes those there are, and no others.
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from sublet_hub.hub.sign_in_options import SECRETS, SignIn
 from sublet_hub.settings import Settings
 
 HELM = Path(__file__).resolve().parent.parent / "helm"
@@ -46,19 +49,20 @@ HEAD = """\
 <!-- Made by `make docs` from helm/values.schema.yaml and helm/sublet/values.yaml; edit them there. -->
 
 [kubernetes.md](kubernetes.md) tells how to install it. A value that there is not, or of the wrong kind, is refused by
-`helm install`, `helm upgrade`, `helm template` and `helm lint`. Where a default is a map, what you set is merged into it;
-where it is a list, yours stands in its place. "as in a pod" means: written as Kubernetes has it there.
+`helm install`, `helm upgrade`, `helm template` and `helm lint`. Where a default is a map, what you set is merged into
+it; where it is a list, yours stands in its place. "as in a pod" means: written as Kubernetes has it there.
 """
 
 
 def schema() -> dict[str, Any]:
     """The schema as Helm reads it."""
-    content: dict[str, Any] = yaml.safe_load(SOURCE.read_text(encoding="utf-8"))
+    content = copy.deepcopy(_source())
     component = content["definitions"].pop("component")
     for part in content["properties"].values():
         if part.get("properties", {}).pop("$component", False):
             part["properties"] |= component
     content["properties"]["settings"] |= _settings()
+    content["properties"]["signIn"]["properties"] |= _sign_in()
     return content
 
 
@@ -68,6 +72,13 @@ def _settings() -> dict[str, Any]:
     left_out = SET_BY_CHART | OF_ONE_MACHINE
     fields = {name: _plain(each) for name, each in described["properties"].items() if name not in left_out}
     return {"additionalProperties": False, "properties": fields}
+
+
+def _sign_in() -> dict[str, Any]:
+    """The keys of `[sign_in]`, but for secrets, which are files."""
+    return {
+        name: _plain(each) for name, each in SignIn.model_json_schema()["properties"].items() if name not in SECRETS
+    }
 
 
 def _plain(field: dict[str, Any]) -> dict[str, Any]:
@@ -102,13 +113,14 @@ def resolve(given: dict[str, Any]) -> dict[str, Any]:
     for each in given.get("allOf", ()):
         merged |= resolve(each)
     if "$ref" in given:
-        merged |= resolve(_definitions()[given["$ref"].rpartition("/")[2]])
+        merged |= resolve(_source()["definitions"][given["$ref"].rpartition("/")[2]])
     return merged | {key: value for key, value in given.items() if key not in {"allOf", "$ref"}}
 
 
-def _definitions() -> dict[str, Any]:
-    definitions: dict[str, Any] = yaml.safe_load(SOURCE.read_text(encoding="utf-8"))["definitions"]
-    return definitions
+@functools.cache
+def _source() -> dict[str, Any]:
+    content: dict[str, Any] = yaml.safe_load(SOURCE.read_text(encoding="utf-8"))
+    return content
 
 
 def values_page() -> str:

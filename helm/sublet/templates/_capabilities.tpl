@@ -1,7 +1,12 @@
 {{/* What differs between versions of Kubernetes is asked for here, and nowhere else. */}}
 
+{{/* Asked of the version too: without a cluster, Helm believes that a cluster has all that it knows itself. */}}
 {{- define "sublet.policyVersion" -}}
-{{- if .Capabilities.APIVersions.Has "policy/v1" -}}policy/v1{{- else -}}policy/v1beta1{{- end -}}
+{{- if and (.Capabilities.APIVersions.Has "policy/v1") (semverCompare ">=1.21.0-0" .Capabilities.KubeVersion.Version) -}}
+policy/v1
+{{- else -}}
+policy/v1beta1
+{{- end -}}
 {{- end }}
 
 {{/* Namespaces carry their name as a label from 1.21 on; before, their kube-system can't be told by labels. */}}

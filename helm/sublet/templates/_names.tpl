@@ -67,7 +67,7 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 
 {{/* Whether people sign in at an OAuth provider: "true" or nothing. */}}
 {{- define "sublet.oauth" -}}
-{{- if .Values.signIn.provider }}true{{ end -}}
+{{- if ne .Values.signIn.provider "shared-password" }}true{{ end -}}
 {{- end }}
 
 {{/* How many of a component that keeps its state in the database. Takes (list $ values-of-component). */}}

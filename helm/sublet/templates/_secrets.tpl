@@ -29,4 +29,3 @@ cookie_secret,proxy_token,api_token,spawner_token,runner_token,admin_user,admin_
 {{- define "sublet.secrets.proxy" -}}proxy_token,runner_token{{- end }}
 {{- define "sublet.secrets.api" -}}api_token,session_key,audit_key{{- end }}
 {{- define "sublet.secrets.meter" -}}audit_key{{- end }}
-{{- define "sublet.secrets.check" -}}admin_token{{- end }}

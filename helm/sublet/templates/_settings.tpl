@@ -4,7 +4,7 @@
 sublet.toml: |
   {{- include "sublet.toml.lines" .Values.settings | trim | nindent 2 }}
   {{- include "sublet.toml.lines" (include "sublet.settings.derived" . | fromYaml) | trim | nindent 2 }}
-  {{- if .Values.signIn.provider }}
+  {{- if include "sublet.oauth" . }}
 
   [sign_in]
   {{- include "sublet.toml.lines" (include "sublet.settings.signIn" . | fromYaml) | trim | nindent 2 }}

@@ -3,10 +3,15 @@
 {{ omit .Values.signIn "clientSecret" | toYaml }}
 {{- end }}
 
-{{/* The port of the provider, from its issuer's address where there is one. */}}
-{{- define "sublet.signIn.port" -}}
-{{- $url := urlParse (.Values.signIn.issuer | default "https://provider") -}}
-{{- if regexMatch ":[0-9]+$" $url.host -}}{{ regexFind "[0-9]+$" $url.host }}
-{{- else -}}{{ ternary "80" "443" (eq $url.scheme "http") }}
+{{/* The ports of the provider's addresses, as JSON: 443 where no address is given. */}}
+{{- define "sublet.signIn.ports" -}}
+{{- $ports := list -}}
+{{- range list "issuer" "token_url" "userdata_url" "jwks_url" -}}
+{{- with index $.Values.signIn . -}}
+{{- $url := urlParse . -}}
+{{- $port := regexFind ":[0-9]+$" $url.host | trimPrefix ":" -}}
+{{- $ports = append $ports (int ($port | default (ternary "80" "443" (eq $url.scheme "http")))) -}}
 {{- end -}}
+{{- end -}}
+{{ $ports | uniq | default (list 443) | toJson }}
 {{- end }}
