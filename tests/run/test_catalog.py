@@ -164,9 +164,11 @@ def test_a_pool_without_a_table_has_whole_gpus_anywhere_and_half_of_the_memory_s
     assert placement.devices == 1
 
 
-def test_simulated_gpus_are_asked_of_no_cluster(tmp_path: Path) -> None:
+def test_simulated_gpus_are_asked_of_no_cluster_unless_it_offers_them(tmp_path: Path) -> None:
     pool = POOL.replace('devices = ["a", "b"]', "capacity = 2\nsimulated = true")
     assert placement_of(tmp_path, pool + FLAVOR).devices == 0
+    offered = '[pools.kubernetes]\nresource = "nvidia.com/gpu"\n'
+    assert placement_of(tmp_path, pool + offered + FLAVOR).devices == 1
 
 
 def test_devices_can_not_be_named_on_kubernetes(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sublet_hub.cluster.kube.placement import GPU_RESOURCE, Toleration
+from sublet_hub.cluster.kube.placement import Toleration
 
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 _DOMAIN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
@@ -52,7 +52,8 @@ class TolerationTable(_Strict):
 class KubernetesTable(_Strict):
     """How the pods of a pool come onto its nodes."""
 
-    resource: Resource = GPU_RESOURCE
+    resource: Resource | None = None
+    """What the cluster calls one of the pool's devices. None: `nvidia.com/gpu`, and nothing for a simulated pool."""
     node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=50)] = Field(default_factory=dict)
     tolerations: Annotated[tuple[TolerationTable, ...], Field(max_length=50)] = ()
     runtime_class: ObjectName | None = None
@@ -60,4 +61,4 @@ class KubernetesTable(_Strict):
     @property
     def is_slice(self) -> bool:
         """Whether the resource is a MIG slice smaller than its GPU."""
-        return _MIG_SLICE.fullmatch(self.resource) is not None
+        return self.resource is not None and _MIG_SLICE.fullmatch(self.resource) is not None

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from sublet_hub.catalog.kubernetes import KubernetesTable
-from sublet_hub.cluster.kube.placement import Placement
+from sublet_hub.cluster.kube.placement import GPU_RESOURCE, Placement
 from sublet_hub.domain.amounts import PARTS_PER_GPU, GpuParts, Micros, gpus_milli
 from sublet_hub.domain.flavors import Flavor, Pool, PoolDevice, Tier
 from sublet_hub.settings import SettingsError
@@ -133,7 +133,7 @@ class FlavorTable(_Strict):
         return Placement(
             flavor=self.name,
             pool=self.pool,
-            resource=on.resource,
+            resource=on.resource or (None if table.simulated else GPU_RESOURCE),
             gpus=self.gpus,
             gpus_milli=gpus_milli(GpuParts(self.gpus * table.parts_per_device)),
             cpus=self.cpus,
@@ -142,7 +142,6 @@ class FlavorTable(_Strict):
             node_selector=dict(on.node_selector),
             tolerations=tuple(each.to_placement() for each in on.tolerations),
             runtime_class=on.runtime_class,
-            simulated=table.simulated,
         )
 
 

@@ -23,9 +23,9 @@ class Toleration:
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Of one flavor. `gpus` counts devices, each one of `resource`; `gpus_milli` says how much of GPUs they are
-    together, as leases tell it. `shm_bytes` is the part of `memory_bytes` that may be shared memory. A `simulated`
-    one asks the cluster for no device."""
+    """Of one flavor. `gpus_milli` says how much of GPUs it has, as leases tell it; `gpus` how many devices that is,
+    each one of `resource`. None: the cluster is asked for no device, since there is none. `shm_bytes` is the part of
+    `memory_bytes` that may be shared memory."""
 
     flavor: str
     pool: str
@@ -34,13 +34,12 @@ class Placement:
     cpus: int
     memory_bytes: int
     shm_bytes: int
-    resource: str = GPU_RESOURCE
+    resource: str | None = GPU_RESOURCE
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Toleration, ...] = ()
     runtime_class: str | None = None
-    simulated: bool = False
 
     @property
     def devices(self) -> int:
         """How many devices the cluster hands to one pod."""
-        return 0 if self.simulated else self.gpus
+        return 0 if self.resource is None else self.gpus
