@@ -131,7 +131,7 @@ def test_settings_are_those_of_the_code() -> None:
 @pytest.mark.parametrize(
     ("path", "model", "not_here"),
     [
-        ("pools[]", PoolTable, {"devices", "simulated"}),
+        ("pools[]", PoolTable, {"devices"}),
         ("pools[].kubernetes", KubernetesTable, set()),
         ("pools[].kubernetes.tolerations[]", TolerationTable, set()),
         ("flavors[]", FlavorTable, set()),
