@@ -7,12 +7,13 @@ import json
 import sys
 from pathlib import Path
 
+from scripts.helm_values import SCHEMA, schema_json, values_page
+
 from sublet_hub.api.app import published_document
 from sublet_hub.catalog import starter_toml
 from sublet_hub.cli.reference import cli_page
 from sublet_hub.cluster.gpus import simulated
 from sublet_hub.settings import describe
-from scripts.helm_values import SCHEMA, schema_json, values_page
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 SETTINGS = DOCS / "settings.md"
