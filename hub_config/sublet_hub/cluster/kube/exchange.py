@@ -41,8 +41,15 @@ class Patience:
 class Exchange:
     """Sends requests. Safe to share between threads."""
 
-    def __init__(self, client: httpx.Client, on_request: OnRequest | None, patience: Patience) -> None:
+    def __init__(
+        self,
+        client: httpx.Client,
+        on_request: OnRequest | None,
+        patience: Patience,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._client = client
+        self._sleep = sleep
         self._on_request = on_request
         self._patience = patience
         self._timeout = httpx.Timeout(patience.answer_seconds, connect=patience.connect_seconds)
@@ -50,7 +57,7 @@ class Exchange:
 
     def with_patience(self, patience: Patience) -> Exchange:
         """The same for somebody with other needs."""
-        return Exchange(self._client, self._on_request, patience)
+        return Exchange(self._client, self._on_request, patience, self._sleep)
 
     def close(self) -> None:
         """Close all connections, for all who share them."""
@@ -86,7 +93,7 @@ class Exchange:
                 if left == 0 or wait > self._patience.most_delay_seconds or (error.begun and method == "POST"):
                     self._rest_until = time.monotonic() + self._patience.rest_seconds
                     raise
-            time.sleep(wait)
+            self._sleep(wait)
             delay *= 2
         raise AssertionError("patience allows no attempt")
 
