@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sublet_hub.catalog import default_quota, load_catalog
 from sublet_hub.clock import Clock, SystemClock
+from sublet_hub.cluster.kube.warden import end_margin_ms
 from sublet_hub.credentials import read_secrets
 from sublet_hub.domain.accounts import DEFAULT
 from sublet_hub.domain.policy import Policy
@@ -20,7 +22,7 @@ KILL_MARGIN_MS = 300
 
 
 def policy_of(settings: Settings) -> Policy:
-    """The times that rule leases. A quota's deadline leaves room for the grace between SIGTERM and SIGKILL."""
+    """The times that rule leases. A quota's deadline leaves room for what may pass between it and the end."""
     return Policy(
         slice_ms=settings.slice_seconds * 1000,
         minimum_lease_ms=settings.minimum_lease_seconds * 1000,
@@ -28,9 +30,15 @@ def policy_of(settings: Settings) -> Policy:
         post_interval_ms=settings.post_interval_seconds * 1000,
         meter_stale_ms=settings.meter_heartbeat_stale_seconds * 1000,
         notice_leads_seconds=settings.notice_seconds,
-        end_margin_ms=round(settings.term_grace_seconds * 1000) + KILL_MARGIN_MS,
+        end_margin_ms=_end_margin_ms(settings),
         longest_lease_ms=settings.lease_seconds_max * 1000,
     )
+
+
+def _end_margin_ms(settings: Settings) -> int:
+    if settings.cluster == "kubernetes":
+        return end_margin_ms(math.ceil(settings.stop_grace_seconds))
+    return round(settings.term_grace_seconds * 1000) + KILL_MARGIN_MS
 
 
 @contextmanager

@@ -186,7 +186,8 @@ class Settings(KubernetesSettings):
 
     term_grace_seconds: PreciseSeconds = 0.7
     """Seconds between SIGTERM and SIGKILL when a lease's time is over. Kept under one second, so that the end
-    stays within one second of the deadline; saving is done at the notices before."""
+    stays within one second of the deadline; saving is done at the notices before. On Kubernetes `stop_grace_seconds`
+    counts."""
 
     stop_grace_seconds: PreciseSeconds = 5.0
     """Seconds between SIGTERM and SIGKILL when a server is stopped before its time, by its user or a shutdown."""
