@@ -9,6 +9,7 @@ The mixin stands first. It knows nothing of where servers run; after a grant it 
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing
@@ -80,6 +81,7 @@ class LeaseMixin(Spawner):
 
     lease_id = Unicode(help="The lease of the running server; empty while there is none.")
     lease_grant = Instance(Grant, allow_none=True, help="What the lease was granted as; None after a restart.")
+    lease_asked_at = Float(help="When the lease was asked for, by the monotonic clock: no grant is older than that.")
     lease_progress = Instance(LeaseProgress, ())
 
     @default("sublet_user_api_url")
@@ -138,6 +140,7 @@ class LeaseMixin(Spawner):
         try:
             choice = await self._choose()
             progress.add(10, f"Asking for {choice.offer.title}")
+            self.lease_asked_at = time.monotonic()
             grant = await self._request(choice)
             self._show_grant(choice, grant)
         finally:

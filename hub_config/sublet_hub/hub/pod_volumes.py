@@ -1,0 +1,61 @@
+"""What a notebook's container has mounted, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+Json = dict[str, Any]
+
+HOME: Final = "/home/jovyan"
+"""Where the notebook image has its home."""
+
+TMP: Final = "/tmp"  # noqa: S108 - a volume of the pod's own
+RUNTIME: Final = f"{TMP}/jupyter"
+"""For what Jupyter keeps of running kernels: of no use to the next server, so not in the home."""
+
+SHM: Final = "/dev/shm"  # noqa: S108 - the place of shared memory
+MODELS: Final = "/models"
+
+GIB: Final = 2**30
+
+
+@dataclass(frozen=True, slots=True)
+class PodVolume:
+    """A volume of the pod, mounted into the notebook. `source` is of one key, as the API has it."""
+
+    name: str
+    path: str
+    source: Json
+    read_only: bool = False
+
+    @property
+    def volume(self) -> Json:
+        return {"name": self.name, **self.source}
+
+    @property
+    def mount(self) -> Json:
+        read_only = {"readOnly": True} if self.read_only else {}
+        return {"name": self.name, "mountPath": self.path, **read_only}
+
+
+def lease_volumes(shm_bytes: int, home_claim: str | None, models_claim: str | None) -> list[PodVolume]:
+    """The volumes of a lease. Without a claim the home ends with the pod.
+
+    Shared memory counts as the container's memory; PyTorch's loaders pass their batches through it, and the 64 MiB
+    that containers have otherwise are soon too few.
+    """
+    home: Json = {"emptyDir": {}} if home_claim is None else {"persistentVolumeClaim": {"claimName": home_claim}}
+    volumes = [PodVolume("sublet-home", HOME, home), PodVolume("sublet-tmp", TMP, {"emptyDir": {}})]
+    if shm_bytes:
+        memory = {"medium": "Memory", "sizeLimit": quantity(shm_bytes)}
+        volumes.append(PodVolume("sublet-shm", SHM, {"emptyDir": memory}))
+    if models_claim is not None:
+        claim = {"claimName": models_claim, "readOnly": True}
+        volumes.append(PodVolume("sublet-models", MODELS, {"persistentVolumeClaim": claim}, read_only=True))
+    return volumes
+
+
+def quantity(size_bytes: int) -> str:
+    """Bytes as Kubernetes writes them."""
+    return f"{size_bytes // GIB}Gi" if size_bytes % GIB == 0 else str(size_bytes)
