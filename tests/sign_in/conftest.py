@@ -169,21 +169,6 @@ def start_provider(
 # ---------------------------------------------------------------- the platform
 
 
-EXTRA = """\
-from sublet_hub.hub.configure import roles
-from sublet_hub.hub.sign_in import configure_sign_in, load_sign_in
-from sublet_hub.settings import load_settings
-
-c = get_config()
-options = load_sign_in(load_settings())
-configure_sign_in(c, options)
-c.JupyterHub.load_roles = [
-    role | ({"groups": list(options.admin_groups)} if role["name"] == "quota-admin" else {})
-    for role in roles(list(options.admin_users))
-]
-"""
-
-
 @dataclass
 class SignInPlatform(Platform):
     """A platform with a table `[sign_in]`."""
@@ -197,11 +182,6 @@ class SignInPlatform(Platform):
         (self.data / "oauth_client_secret").write_text("secret-of-sublet\n")
         (self.data / "crypt_key").write_text("ab" * 32 + "\n")
         return super().start(seconds)
-
-    def _tiny_config(self) -> Path:
-        path = super()._tiny_config()
-        path.write_text(EXTRA + path.read_text())
-        return path
 
 
 @pytest.fixture(scope="session")

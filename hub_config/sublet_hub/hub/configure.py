@@ -6,6 +6,7 @@ restarted without the others; the hub starts none of them and, when it stops, le
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from traitlets.config import Config
 
 from sublet_hub.credentials import Credentials, Secrets, read_credentials, read_secrets
 from sublet_hub.hub import pages
+from sublet_hub.hub.sign_in import configure_sign_in, load_sign_in
 from sublet_hub.settings import Settings
 
 API_PREFIX = "/services/sublet/"
@@ -47,13 +49,19 @@ def configure(c: Config, settings: Settings) -> None:
     secrets = read_secrets(settings.data, settings.secrets_dir)
     credentials = read_credentials(settings.data, settings.secrets_dir)
     _network(c, settings, secrets)
-    _authenticator(c, settings, credentials)
+    sign_in = load_sign_in(settings)
+    if sign_in.by_oauth:
+        configure_sign_in(c, sign_in)
+    else:
+        _authenticator(c, settings, credentials)
     _spawner(c, settings, secrets)
     _pages(c)
     c.JupyterHub.custom_scopes = CUSTOM_SCOPES
     c.JupyterHub.extra_user_scopes = [ACCESS_API]
     c.JupyterHub.services = services(secrets, credentials)
-    c.JupyterHub.load_roles = roles(admin_names(settings, credentials))
+    # Where a provider says who people are, a name of ours (`admin`) must make nobody an administrator.
+    admins = sign_in.admin_users if sign_in.by_oauth else admin_names(settings, credentials)
+    c.JupyterHub.load_roles = roles(admins, sign_in.admin_groups)
 
 
 def admin_names(settings: Settings, credentials: Credentials) -> list[str]:
@@ -81,14 +89,15 @@ def services(secrets: Secrets, credentials: Credentials) -> list[dict[str, Any]]
     ]
 
 
-def roles(admins: list[str]) -> list[dict[str, Any]]:
+def roles(admins: Sequence[str], admin_groups: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Who may do what. Each process has the least that it needs; a quota admin is no admin of users."""
     return [
         {
             "name": "quota-admin",
             "description": "Sets quotas, sees all leases and usage, and stops leases",
             "scopes": [QUOTAS_WRITE, ACCESS_API],
-            "users": admins,
+            "users": list(admins),
+            "groups": list(admin_groups),
             "services": [ADMIN_SERVICE],
         },
         {

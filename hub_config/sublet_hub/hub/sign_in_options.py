@@ -160,11 +160,12 @@ class SignIn(BaseModel):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.provider == SHARED_PASSWORD:
-            if given := sorted(self.model_fields_set - {"provider", *SECRETS}):
+            given = [name for name in type(self).model_fields if self._is_given(name) and name not in SECRETS]
+            if given:
                 raise ValueError(f'{given[0]} means nothing with provider = "shared-password"')
             return self
         for name, providers in ONLY_OF.items():
-            if name in self.model_fields_set and self.provider not in providers:
+            if self._is_given(name) and self.provider not in providers:
                 raise ValueError(f'{name} means nothing with provider = "{self.provider}"')
         for name in ("client_id", "callback_url", *self._required_of_provider()):
             if not getattr(self, name):
@@ -179,6 +180,10 @@ class SignIn(BaseModel):
                 " the provider knows"
             )
         return self
+
+    def _is_given(self, name: str) -> bool:
+        """Whether a key says anything but its default."""
+        return bool(getattr(self, name) != type(self).model_fields[name].default)
 
     def _required_of_provider(self) -> tuple[str, ...]:
         if self.provider == "oidc":

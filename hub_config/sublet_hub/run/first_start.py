@@ -10,6 +10,7 @@ from pathlib import Path
 from sublet_hub.catalog import starter_toml
 from sublet_hub.cluster.gpus import discover, simulated
 from sublet_hub.credentials import Credentials, Secrets, ensure_credentials, ensure_secrets, write_private
+from sublet_hub.hub.sign_in_options import load_sign_in
 from sublet_hub.run.database import bring_up_to_date
 from sublet_hub.settings import Settings
 
@@ -37,6 +38,7 @@ def prepare(settings: Settings) -> tuple[Secrets, Credentials]:
     if not settings.toml_file.exists():
         devices = discover() or simulated(settings.simulated_gpus)
         write_private(settings.toml_file, starter_toml(devices))
+    load_sign_in(settings)
     bring_up_to_date(settings)
     return secrets, credentials
 

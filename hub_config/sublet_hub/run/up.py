@@ -11,6 +11,7 @@ from sublet_hub.cluster.gpus import GpuDiscoveryError
 from sublet_hub.cluster.local import LocalCluster
 from sublet_hub.credentials import Credentials, CredentialsError, Secrets
 from sublet_hub.domain.errors import PublicError
+from sublet_hub.hub.sign_in_options import load_sign_in
 from sublet_hub.run.first_start import make_folders, prepare
 from sublet_hub.run.lock import AlreadyRunning, hold
 from sublet_hub.run.parts import Part, PartMissing, parts_of
@@ -114,6 +115,10 @@ Ctrl-C stops everything."""
 
 
 def _who_signs_in(settings: Settings, credentials: Credentials) -> str:
+    sign_in = load_sign_in(settings)
+    if sign_in.by_oauth:
+        admins = ", ".join((*sign_in.admin_users, *(f"members of {name}" for name in sign_in.admin_groups)))
+        return f"    People sign in by way of {sign_in.provider}; administrators are: {admins or 'nobody'}.\n"
     if settings.authenticator != SHARED_PASSWORD:
         admins = ", ".join(settings.admin_users)
         return f"    People sign in by way of {settings.authenticator}; administrators are: {admins}.\n"
