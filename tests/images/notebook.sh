@@ -4,6 +4,15 @@
 [ -z "${NVIDIA_VISIBLE_DEVICES:-}" ] || fail "NVIDIA_VISIBLE_DEVICES would show GPUs that were not given"
 echo "singleuser $(jupyterhub-singleuser --version)"
 python -c 'import getpass, numpy, sublet; assert getpass.getuser() == "jovyan"' || fail "imports"
+python - <<'PYTHON' || fail "PyTorch"
+import importlib.util
+
+if importlib.util.find_spec("torch"):  # not in images built with TORCH=none, such as those of CI
+    import torch
+
+    assert torch.ones(3).sum().item() == 3
+    print("torch", torch.__version__)
+PYTHON
 jupyter kernelspec list | grep -q /opt/notebook/ || fail "there is no Python kernel"
 
 # What users install stays in their home.
