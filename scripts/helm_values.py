@@ -38,7 +38,7 @@ SET_BY_CHART = frozenset(
 OF_ONE_MACHINE = frozenset(
     {
         *("notebook_python", "proxy_script", "sandbox", "simulated_gpus", "start_timeout_seconds"),
-        *("restart_backoff_max_seconds", "stop_grace_seconds"),
+        *("restart_backoff_max_seconds", "term_grace_seconds"),
     }
 )
 """Settings that mean nothing where leases are pods."""
