@@ -191,7 +191,7 @@ class KubeServer:
             if wanted != held["metadata"]["resourceVersion"]:
                 raise Answer(409, "the object has been modified")
             if changed["metadata"].get("uid", held["metadata"]["uid"]) != held["metadata"]["uid"]:
-                raise Answer(409, "the UID does not match")
+                raise Answer(422, "metadata.uid: Invalid value: field is immutable")
             changed["metadata"]["uid"] = held["metadata"]["uid"]
             stored = self.put(collection, changed)
             if "deletionTimestamp" in stored["metadata"] and not stored["metadata"].get("finalizers"):

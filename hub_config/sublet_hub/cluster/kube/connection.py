@@ -144,6 +144,8 @@ class Connection:
         self, resource: Resource, name: str, *, uid: str = "", grace_seconds: int | None = None, namespace: str = ""
     ) -> None:
         """Ask for an object's deletion; with `uid`, of this very one only (else `Conflict`)."""
+        if not name:
+            raise ValueError("without a name, this would delete all of them")
         options: dict[str, object] = {"kind": "DeleteOptions", "apiVersion": "v1"}
         if uid:
             options["preconditions"] = {"uid": uid}
