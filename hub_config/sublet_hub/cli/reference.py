@@ -23,10 +23,10 @@ address and its admin token by themselves. From anywhere else give `--url`, the 
 to a hub token, which people make for themselves at `/hub/token`. Where `SUBLET_TOKEN` is set it always is the token
 that is shown. The admin token of a data folder is never sent to an address that was given by hand.
 
-All commands go through the HTTP API, like any other client, but those that are the platform: `up`, which is all of it,
-or `migrate`, `proxy`, `api` and `meter`, which are its parts; `doctor`, which without `--url` looks at the installation
-itself, since that may be why the api doesn't answer; and `audit verify`, which reads the database itself, since an
-auditor must not have to trust the api.
+All commands go through the HTTP API, like any other client, but those that are the platform: `up`, which is all of
+it, or `migrate`, `proxy`, `api` and `meter`, which are its parts; `doctor`, which without `--url` looks at the
+installation itself, since that may be why the api doesn't answer; and `audit verify`, which reads the database itself,
+since an auditor must not have to trust the api.
 
 ## Amounts
 
