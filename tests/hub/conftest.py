@@ -39,6 +39,7 @@ class User:
 
     name: str = "alice"
     groups: list[SimpleNamespace] = field(default_factory=list)
+    id: int = 1
 
     @property
     def escaped_name(self) -> str:
