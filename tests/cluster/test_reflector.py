@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import threading
 from collections.abc import Iterator
@@ -354,14 +355,18 @@ def test_a_bookmark_says_that_all_was_told(clocks: Clocks, currency: Currency) -
     assert currency.at_ms() == 1_000_000
 
 
-@pytest.mark.parametrize(("by_server", "frozen_at"), [(True, 1_060_000), (False, 1_050_000)])
-def test_it_freezes_when_the_watch_ends(clocks: Clocks, currency: Currency, by_server: bool, frozen_at: int) -> None:
+@pytest.mark.parametrize(
+    ("doubt_seconds", "frozen_at"), [(0, 1_060_000), (3, 1_057_000), (15, 1_050_000), (math.inf, 1_050_000)]
+)
+def test_it_freezes_when_the_watch_ends(
+    clocks: Clocks, currency: Currency, doubt_seconds: float, frozen_at: int
+) -> None:
     currency.listed(999_000)
     currency.opened()
     clocks.at += 50
     currency.heard()
     clocks.at += 10
-    currency.closed(by_server=by_server)
+    currency.closed(doubt_seconds)
     clocks.at += 100
     assert currency.at_ms() == frozen_at
     currency.opened()

@@ -32,7 +32,10 @@ _KEEPALIVE = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 3),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
-"""A peer that is no more is noticed within 14 seconds, also on a watch on which nothing happens; at no request."""
+"""A peer that is no more is noticed, also on a watch on which nothing happens; at no request."""
+
+BREAK_SECONDS = 5 + 3 * 3 + 1.0
+"""How long that takes, at the most."""
 
 _PATCH_TYPES = {"merge": "application/merge-patch+json", "json": "application/json-patch+json"}
 

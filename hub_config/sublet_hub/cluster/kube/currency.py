@@ -55,10 +55,11 @@ class Currency:
         if self._settled:
             self._frozen_ms = self._heard_ms
 
-    def closed(self, *, by_server: bool) -> None:
-        """The watch ended: just now if the server ended it, else at an unknown moment since it was last heard."""
-        if by_server:
-            self._frozen_ms = self.at_ms()
+    def closed(self, doubt_seconds: float) -> None:
+        """The watch ended, and may have been dead for so long before; but not since before it was last heard."""
+        now_ms = self.at_ms()
+        if now_ms is not None and self._frozen_ms is not None:
+            self._frozen_ms = int(max(self._frozen_ms, now_ms - doubt_seconds * 1000))
         self._opened_at = None
 
     def at_ms(self) -> int | None:

@@ -33,7 +33,7 @@ class Busy(Away):
 
 
 class Silent(Away):
-    """Nothing was heard for too long: since when the connection is no more can't be told."""
+    """Nothing was heard for too long: since when the server is no more can't be told."""
 
 
 class Gone(KubeError):

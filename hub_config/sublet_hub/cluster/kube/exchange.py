@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -16,9 +15,6 @@ from sublet_hub.cluster.kube.errors import Ask, Away, Busy, Silent, from_answer
 
 OnRequest = Callable[[str, int], None]
 """Told the verb and the HTTP status of each request; 0 where there was no answer."""
-
-_BREAKS = frozenset({errno.ETIMEDOUT, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN})
-"""What the system says of a peer that has gone without a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,14 +134,4 @@ def unanswered(ask: Ask, error: httpx.RequestError) -> Away:
     why = f"can't {ask}: {str(error) or type(error).__name__}"
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout):
         return Busy(why)
-    if isinstance(error, httpx.TimeoutException) or _errno(error) in _BREAKS:
-        return Silent(why)
-    return Away(why)
-
-
-def _errno(error: BaseException | None) -> int | None:
-    while error is not None:
-        if isinstance(error, OSError):
-            return error.errno
-        error = error.__cause__ or error.__context__
-    return None
+    return Silent(why) if isinstance(error, httpx.TimeoutException) else Away(why)

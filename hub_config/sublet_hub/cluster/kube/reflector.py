@@ -9,6 +9,7 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 from __future__ import annotations
 
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -21,7 +22,7 @@ import msgspec
 
 from sublet_hub.clock import Clock, SystemClock
 from sublet_hub.cluster.kube import objects
-from sublet_hub.cluster.kube.connection import Connection
+from sublet_hub.cluster.kube.connection import BREAK_SECONDS, Connection
 from sublet_hub.cluster.kube.currency import Currency
 from sublet_hub.cluster.kube.errors import Away, Gone, KubeError, Refused, Resource, Silent
 from sublet_hub.cluster.kube.exchange import Patience
@@ -146,15 +147,18 @@ class Reflector(Generic[ObjectT]):
         if self._version is None:
             self._list()
         begun = time.monotonic()
-        by_server = True
+        doubt_seconds = 0.0
         try:
             self._follow()
         except Silent as error:
-            by_server = False
+            doubt_seconds = math.inf
             log.info("a watch of %s fell silent: %s", self._resource.plural, error)
+        except Away:
+            doubt_seconds = BREAK_SECONDS
+            raise
         finally:
             with self._lock:
-                self._currency.closed(by_server=by_server)
+                self._currency.closed(doubt_seconds)
             lasted = time.monotonic() - begun >= _LASTED_SECONDS
             if lasted:
                 self._failures_in_row = 0
