@@ -11,8 +11,9 @@ import pytest
 
 from sublet_hub.cluster.base import Claims, Stray
 from sublet_hub.cluster.kube import names, objects
+from sublet_hub.cluster.kube.identity import claims_of, lease_id_of, stray_of
 from sublet_hub.cluster.kube.objects import Pod
-from sublet_hub.cluster.kube.reading import Vouched, claims_of, lease_id_of, read, read_deleted, stray_of
+from sublet_hub.cluster.kube.reading import Vouched, read, read_deleted
 
 ID = "0123456789abcdef0123456789abcdef"
 DAY = "2026-11-23T"
@@ -84,14 +85,25 @@ def test_an_end_is_the_containers_own_also_while_the_warden_runs_on() -> None:
     assert seen(pod(terminated(exitCode=3))) == (ms(START), ms(END), "exited", 3, None)
 
 
+OOM = terminated(exitCode=137, reason="OOMKilled")
+
+
 def test_out_of_memory_is_told_apart() -> None:
-    assert seen(pod(terminated(exitCode=137, reason="OOMKilled")))[2:4] == ("oom", 137)
+    assert seen(pod(OOM))[2:4] == ("oom", 137)
+
+
+def test_a_notebook_that_outlived_a_kernel_without_memory_ended_otherwise() -> None:
+    assert seen(pod(terminated(exitCode=0, reason="OOMKilled")))[2] == "exited"
+    deleted = {"deletionTimestamp": f"{DAY}10:29:58Z", "deletionGracePeriodSeconds": 0}
+    assert seen(pod(OOM, metadata=deleted))[2] == "evicted"
+    at_deadline = terminated(exitCode=137, reason="OOMKilled", finishedAt=f"{DAY}12:00:02Z")
+    assert seen(pod(at_deadline))[2] == "deadline"
 
 
 def test_an_end_near_the_deadline_is_the_deadlines() -> None:
-    near = terminated(exitCode=137, reason="Error", finishedAt=f"{DAY}11:59:58Z")
-    assert seen(pod(near))[1:3] == (ms(f"{DAY}11:59:58Z"), "deadline")
-    assert seen(pod(terminated(finishedAt=f"{DAY}11:59:50Z")))[2] == "exited"
+    near = terminated(exitCode=137, reason="Error", finishedAt=f"{DAY}11:59:59Z")
+    assert seen(pod(near))[1:3] == (ms(f"{DAY}11:59:59Z"), "deadline")
+    assert seen(pod(terminated(finishedAt=f"{DAY}11:59:57Z")))[2] == "exited"
 
 
 def test_the_hard_cap_is_a_deadline_too() -> None:
@@ -124,17 +136,61 @@ def test_evicted_by_the_kubelet() -> None:
     assert seen(evicted)[1:4] == (ms(END), "evicted", 137)
 
 
-WRITTEN = {"managedFields": [{"manager": "kubelet", "time": END}, {"manager": "sublet", "time": NOW}]}
+def written(
+    at: str = END, reason: str = "Evicted", start: str = f"{DAY}10:00:00Z", **status: object
+) -> dict[str, Any]:
+    """A failed pod, of which the kubelet wrote at this moment."""
+    return {
+        "metadata": {"managedFields": [{"manager": "kubelet", "time": at}, {"manager": "sublet", "time": NOW}]},
+        "status": {"phase": "Failed", "reason": reason, "startTime": start, **status},
+    }
 
 
 def test_evicted_with_its_containers_records_thrown_away() -> None:
-    evicted = pod(None, status={"phase": "Failed", "reason": "Evicted"}, metadata=WRITTEN)
-    assert seen(evicted) == (None, ms(END), "evicted", None, None)
+    """As 1.20 does. The start, where nobody saw it, is when the kubelet took the pod up."""
+    assert seen(pod(None, **written())) == (ms(f"{DAY}10:00:00Z"), ms(END), "evicted", None, None)
+
+
+@pytest.mark.parametrize("reason", ["UnexpectedAdmissionError", "OutOfcpu", "Evicted"])
+def test_what_the_kubelet_rejected_never_started(reason: str) -> None:
+    rejected = written(at=f"{DAY}10:00:01Z", reason=reason)
+    assert seen(pod(None, **rejected))[:2] == (None, ms(f"{DAY}10:00:01Z"))
+    assert seen(pod({"waiting": {"reason": "ContainerCreating"}}, **written(reason=reason)))[0] is None
 
 
 def test_an_end_without_a_time_is_when_the_kubelet_wrote_of_it() -> None:
     unknown = terminated(exitCode=137, reason="ContainerStatusUnknown", finishedAt=None, startedAt=None)
-    assert seen(pod(unknown, status={"phase": "Failed", "reason": "Evicted"}, metadata=WRITTEN))[1] == ms(END)
+    assert seen(pod(unknown, **written()))[1] == ms(END)
+
+
+def test_what_its_node_took_with_it_ended_when_the_node_was_given_up() -> None:
+    """Not when node and runtime were back, which is what they give as the end."""
+    found = terminated(exitCode=255, reason="Unknown", finishedAt=END)
+    assert seen(pod(found))[1:3] == (ms(END), "lost")
+    unready = {"type": "Ready", "status": "False", "lastTransitionTime": f"{DAY}10:20:00Z"}
+    assert seen(pod(found, status={"conditions": [unready]}))[1] == ms(f"{DAY}10:20:00Z")
+    never_ready = {**unready, "lastTransitionTime": f"{DAY}10:00:00Z"}
+    assert seen(pod(found, status={"conditions": [never_ready]}))[1] == ms(END)
+
+
+def test_past_the_hard_cap_an_old_kubelet_never_tells_of_the_containers_end() -> None:
+    """1.20 leaves them as running for good; later is not known, so not claimed."""
+    failed = pod(RUNNING, **written(reason="DeadlineExceeded"))
+    assert seen(failed) == (ms(START), ms(END), "deadline", None, None)
+
+
+def test_a_pod_that_the_control_plane_fails_ends_with_its_node() -> None:
+    """The garbage collector of pods sets the phase when the node's object is gone; the kubelet said nothing."""
+    failed = pod(RUNNING, **written(at=f"{DAY}10:00:06Z", reason=""))
+    heartbeat = f"{DAY}10:45:00Z"
+    assert seen(failed, heartbeat)[:3] == (ms(START), None, None)
+    assert seen(failed, heartbeat, lost=True)[1:3] == (ms(heartbeat), "lost")
+
+
+def test_a_node_of_which_nothing_is_left_was_given_up_when_its_pods_were() -> None:
+    unready = {"type": "Ready", "status": "False", "lastTransitionTime": f"{DAY}10:45:40Z"}
+    told = read(pod(RUNNING, status={"conditions": [unready]}), ID, Vouched(0, lost=True))
+    assert (told.ended_at_ms, told.cause) == (ms(f"{DAY}10:45:40Z"), "lost")
 
 
 def test_a_lost_node_ends_its_leases_at_its_last_heartbeat() -> None:
@@ -155,11 +211,13 @@ def test_a_pod_that_was_deleted_before_it_ran_never_will() -> None:
 
 
 def test_a_pod_that_went_without_waiting_for_us() -> None:
-    running = pod(RUNNING, metadata=WRITTEN)
+    """It ended when it went; if nobody saw that, when it was last there."""
+    running = pod(RUNNING, metadata=written()["metadata"])
     watched = read_deleted(running, ID, ms(NOW), missed=False)
-    assert (watched.ended_at_ms, watched.cause) == (ms(NOW), "evicted")
-    missed = read_deleted(running, ID, ms(NOW), missed=True)
-    assert (missed.ended_at_ms, missed.cause) == (ms(END), "lost")
+    assert (watched.ended_at_ms, watched.cause, watched.alive_at_ms) == (ms(NOW), "evicted", None)
+    missed = read_deleted(running, ID, ms(f"{DAY}10:40:00Z"), missed=True)
+    assert (missed.ended_at_ms, missed.cause) == (ms(f"{DAY}10:40:00Z"), "lost")
+    assert read_deleted(running, ID, 0, missed=True).ended_at_ms == ms(END)
     assert read_deleted(pod(terminated()), ID, ms(NOW), missed=True).cause == "exited"
 
 
@@ -190,6 +248,15 @@ def test_a_pod_made_by_hand_is_a_lease_if_it_says_who_pays() -> None:
     assert lease_id_of(pod(RUNNING, metadata=nobody)) is None
 
 
+OTHER = "f" * 32
+"""As the id of a pod that somebody else made: not what its label says."""
+
+
+def seen_of_other(one: Pod) -> tuple[int | None, int | None, str | None]:
+    told = read(one, OTHER, Vouched(ms(NOW)))
+    return told.started_at_ms, told.ended_at_ms, told.cause
+
+
 def test_a_pod_made_by_hand_holds_its_gpu_from_the_first_start_to_the_last_end() -> None:
     again = {
         "name": "train",
@@ -197,11 +264,29 @@ def test_a_pod_made_by_hand_holds_its_gpu_from_the_first_start_to_the_last_end()
         "lastState": terminated(finishedAt=f"{DAY}10:09:00Z"),
     }
     spec = {"containers": [{"name": "train"}]}
-    assert seen(pod(None, spec=spec, status={"containerStatuses": [again]}))[:2] == (ms(START), None)
+    assert seen_of_other(pod(None, spec=spec, status={"containerStatuses": [again]}))[:2] == (ms(START), None)
     between = {**again, "state": terminated()}
-    assert seen(pod(None, spec=spec, status={"containerStatuses": [between]}))[1] is None
+    assert seen_of_other(pod(None, spec=spec, status={"containerStatuses": [between]}))[1] is None
     over = pod(None, spec=spec, status={"containerStatuses": [between], "phase": "Succeeded"})
-    assert seen(over)[:3] == (ms(START), ms(END), "exited")
+    assert seen_of_other(over) == (ms(START), ms(END), "exited")
+
+
+def test_a_container_called_notebook_hides_no_other_in_a_pod_made_by_hand() -> None:
+    copy = pod(terminated(finishedAt=f"{DAY}10:00:06Z"))
+    assert seen_of_other(copy) == (ms(START), None, None)
+    assert seen(copy)[1] == ms(f"{DAY}10:00:06Z")
+
+
+def test_what_holds_gpus_before_the_rest_of_a_pod_made_by_hand_counts() -> None:
+    limits = {"resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    spec = {"containers": [{"name": "main"}], "initContainers": [{"name": "train", **limits}, {"name": "fetch"}]}
+    waiting = [{"name": "main", "state": {"waiting": {"reason": "PodInitializing"}}}]
+    early = [
+        {"name": "fetch", "state": {"running": {"startedAt": f"{DAY}10:00:01Z"}}},
+        {"name": "train", "state": RUNNING},
+    ]
+    status = {"containerStatuses": waiting, "initContainerStatuses": early, "phase": "Pending"}
+    assert seen_of_other(pod(None, spec=spec, status=status)) == (ms(START), None, None)
 
 
 def with_gpus(amount: str, resource: str = "nvidia.com/gpu") -> dict[str, object]:
@@ -214,5 +299,7 @@ def test_a_gpu_pod_without_a_lease_is_a_stray() -> None:
     assert stray_of(pod(None, metadata=bare, spec=with_gpus("2"))) == Stray("miner", 2)
     assert stray_of(pod(None, metadata=bare, spec=with_gpus("1", "nvidia.com/mig-1g.10gb"))) == Stray("miner", 1)
     assert stray_of(pod(None, metadata=bare, spec=with_gpus("8", "example.org/nic"))) is None
+    early = {"containers": [{"name": "c"}], "initContainers": with_gpus("3")["containers"]}
+    assert stray_of(pod(None, metadata=bare, spec=early)) == Stray("miner", 3)
     assert stray_of(pod(None, metadata=bare, spec=with_gpus("2"), status={"phase": "Succeeded"})) is None
     assert stray_of(pod(RUNNING, spec=with_gpus("2"))) is None
