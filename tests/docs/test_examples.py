@@ -27,7 +27,10 @@ from tests.docs.pages import PAGES, ROOT, Block, blocks, commands, name_of, page
 Command = list[str]
 
 SYSTEM = frozenset(
-    {"cd", "chmod", "cp", "export", "git", "mkdir", "mv", "openssl", "pg_dump", "psql", "sed", "tar", "umask"}
+    {
+        *("cd", "chmod", "cp", "export", "git", "mkdir", "mv", "openssl", "pg_dump", "psql", "sed", "tar", "umask"),
+        *("base64", "helm", "kubectl", "xargs"),
+    }
 )
 """Programs in examples that are none of ours."""
 

@@ -65,7 +65,7 @@ def test_what_follows_from_values_reaches_the_settings(tmp_path: Path) -> None:
     assert settings.default_gpus is None
     assert settings.default_money_microunits_per_month == 10**12
     assert settings.notice_seconds == (600, 60)
-    assert settings.term_grace_seconds == 0.5
+    assert settings.stop_grace_seconds == 10
     assert settings.admin_users == ("lena.fischer",)
 
 

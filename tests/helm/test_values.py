@@ -29,6 +29,7 @@ from sublet_hub.settings import Settings
 from tests.helm.rendering import EVERYTHING, refusal
 
 FREE = {
+    *("hubLabels", "proxyLabels"),
     "global",
     *("labels", "annotations", "serviceAccountAnnotations", "nodeSelector", "node_selector", "extraLabels"),
     *("requests", "limits", "affinity", "valueFrom", "podSelector", "namespaceSelector", "ipBlock"),
@@ -154,6 +155,6 @@ def test_everything_is_on_in_the_file_that_says_so() -> None:
     left = {path for path in defaults - given if not any(each.startswith(f"{path}.") for each in given)}
     assert {path.split(".")[0] for path in left} <= {
         *("nameOverride", "fullnameOverride", "secrets", "keepOnUninstall", "rbac", "podDisruptionBudgets"),
-        *("priorityClasses", "image", "notebook", "database", "hubDatabase", "networkPolicy"),
+        *("priorityClasses", "existingHub", "image", "notebook", "database", "hubDatabase", "networkPolicy"),
         *("hub", "proxy", "api", "meter"),
     }

@@ -46,6 +46,19 @@ helm.sh/chart: {{ printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace 
 {{- end }}
 {{- end }}
 
+{{- define "sublet.hubAddress" -}}
+{{- if .Values.existingHub.enabled }}{{ .Values.existingHub.address }}{{ else }}http://{{ include "sublet.fullname" . }}-hub:8081{{ end -}}
+{{- end }}
+
+{{/* The public address as pods reach it. */}}
+{{- define "sublet.publicAddress" -}}
+{{- if .Values.existingHub.enabled -}}
+{{ .Values.existingHub.publicAddress }}
+{{- else -}}
+http://{{ include "sublet.fullname" . }}-proxy:{{ int .Values.proxy.service.port }}
+{{- end -}}
+{{- end }}
+
 {{- define "sublet.secretName" -}}
 {{- .Values.secrets.existingSecret | default (printf "%s-secrets" (include "sublet.fullname" .)) -}}
 {{- end }}

@@ -1,10 +1,15 @@
 {{/* Peers and ports of network policies. Ports are those of pods: policies see traffic past the Services. */}}
 
-{{/* A pod of ours, in this namespace. Takes (list $ component). */}}
+{{/* A pod of ours, in this namespace, or of the hub that there was before. Takes (list $ component). */}}
 {{- define "sublet.network.pods" -}}
+{{- $existing := (index . 0).Values.existingHub -}}
 - podSelector:
     matchLabels:
+      {{- if and $existing.enabled (has (index . 1) (list "hub" "proxy")) }}
+      {{- index $existing (printf "%sLabels" (index . 1)) | toYaml | nindent 6 }}
+      {{- else }}
       {{- include "sublet.selector" . | nindent 6 }}
+      {{- end }}
 {{- end }}
 
 {{- define "sublet.network.notebooks" -}}

@@ -5,7 +5,8 @@
 {{- if not (include "sublet.supported" .) -}}
 {{- $found = append $found (printf "Kubernetes here is %s. Sublet is made for 1.30 and newer: before 1.29 the warden of a lease is an ordinary container, and before 1.25 nothing enforces Pod Security." .Capabilities.KubeVersion.Version) -}}
 {{- end -}}
-{{- if not (include "sublet.oauth" .) -}}
+{{- if $values.existingHub.enabled -}}
+{{- else if not (include "sublet.oauth" .) -}}
 {{- if eq ($values.settings.authenticator | default "shared-password") "shared-password" -}}
 {{- $found = append $found "signIn.provider: people sign in with one password that all share, under any name they like." -}}
 {{- end -}}
@@ -15,7 +16,8 @@
 {{- if not (include "sublet.postgresql" .) -}}
 {{- $found = append $found "database.existingSecret: the books are in SQLite on one disk, with one api and one meter. PostgreSQL allows several." -}}
 {{- end -}}
-{{- if not (or $values.ingress.enabled $values.httpRoute.enabled) -}}
+{{- if $values.existingHub.enabled -}}
+{{- else if not (or $values.ingress.enabled $values.httpRoute.enabled) -}}
 {{- $found = append $found (printf "ingress, httpRoute: there is no way in with TLS (proxy.service.type is %s)." $values.proxy.service.type) -}}
 {{- else if and $values.ingress.enabled (not $values.ingress.tls) -}}
 {{- $found = append $found "ingress.tls: passwords and notebooks travel in the clear, unless something before the Ingress ends TLS." -}}

@@ -105,7 +105,7 @@ volumeMounts:
 - name: SUBLET_INTERNAL_HOST
   value: 0.0.0.0
 - name: SUBLET_HUB_ADDRESS
-  value: http://{{ $full }}-hub:8081
+  value: {{ include "sublet.hubAddress" $root }}
 - name: SUBLET_API_ADDRESS
   value: http://{{ $full }}-api:8082
 - name: SUBLET_PROXY_API_ADDRESS
