@@ -1,4 +1,4 @@
-"""JupyterHub's configuration on one machine. All of it is in sublet_hub.hub.configure, where it is tested."""
+"""JupyterHub's configuration, on one machine and on Kubernetes. All of it is in sublet_hub.hub.configure, tested."""
 
 from __future__ import annotations
 

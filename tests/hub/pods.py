@@ -26,7 +26,6 @@ SETTINGS = PodSettings(
     hard_cap_seconds=700_000,
     user_id=1234,
     stop_grace_seconds=7,
-    end_grace_seconds=2,
     priority_classes={"surplus": "sublet-surplus"},
     models_claim="models",
 )
@@ -81,7 +80,7 @@ def grant(**fields: Any) -> Grant:
 
 
 def warden(capabilities: Capabilities = NEW) -> Warden:
-    return Warden("warden:1", capabilities, SETTINGS.end_grace_seconds)
+    return Warden("warden:1", capabilities, SETTINGS.stop_grace_seconds)
 
 
 def plain_pod(**notebook: Any) -> dict[str, Any]:

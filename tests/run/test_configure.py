@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from sublet_hub.credentials import Credentials, Secrets
-from sublet_hub.hub.configure import CUSTOM_SCOPES, roles
+from sublet_hub.hub.access import CUSTOM_SCOPES, roles
 from sublet_hub.run.first_start import make_folders, prepare
 from sublet_hub.run.parts import Part, environment, parts_of
 from sublet_hub.settings import Settings, load_settings

@@ -32,7 +32,7 @@ from sublet_hub.domain.errors import PublicError
 from sublet_hub.storage.books import Books
 
 OAUTH = OAuthClient(client_id="service-sublet", redirect_uri=CALLBACK)
-"""As the hub knows us; hub/configure.py says the same."""
+"""As the hub knows us; hub/access.py says the same."""
 
 
 METHOD_NOT_ALLOWED = 405

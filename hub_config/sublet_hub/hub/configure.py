@@ -28,27 +28,14 @@ def configure(c: Config, settings: Settings) -> None:
         configure_sign_in(c, sign_in)
     else:
         _authenticator(c, settings, credentials)
-    _servers(c, settings, secrets)
-    _place(c, settings)
-    _pages(c)
+    configure_servers(c, settings, secrets)
+    configure_pages(c)
     c.JupyterHub.custom_scopes = CUSTOM_SCOPES
     c.JupyterHub.extra_user_scopes = [ACCESS_API]
     c.JupyterHub.services = services(secrets, credentials)
     # Where a provider says who people are, a name of ours (`admin`) must make nobody an administrator.
     admins = sign_in.admin_users if sign_in.by_oauth else admin_names(settings, credentials)
     c.JupyterHub.load_roles = roles(admins, sign_in.admin_groups)
-
-
-def _place(c: Config, settings: Settings) -> None:
-    """What differs by where servers run. Each imports what only it needs."""
-    if settings.cluster == "kubernetes":
-        from sublet_hub.hub.configure_kubernetes import configure_kubernetes
-
-        configure_kubernetes(c, settings)
-    else:
-        from sublet_hub.hub.configure_local import configure_local
-
-        configure_local(c, settings)
 
 
 def admin_names(settings: Settings, credentials: Credentials) -> list[str]:
@@ -80,7 +67,9 @@ def _authenticator(c: Config, settings: Settings, credentials: Credentials) -> N
     c.SharedPasswordAuthenticator.user_password = credentials.user_password
 
 
-def _servers(c: Config, settings: Settings, secrets: Secrets) -> None:
+def configure_servers(c: Config, settings: Settings, secrets: Secrets) -> None:
+    """Make leases of servers; what differs by where they run stands in a module of its own, and imports what only it
+    needs."""
     c.LeaseMixin.sublet_api_url = settings.api_url
     c.LeaseMixin.sublet_api_token = secrets.spawner_token
     c.LeaseMixin.sublet_contact = settings.contact
@@ -92,9 +81,18 @@ def _servers(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.JupyterHub.allow_named_servers = True
     c.JupyterHub.named_server_limit_per_user = settings.servers_per_user_max
     c.JupyterHub.concurrent_spawn_limit = settings.concurrent_spawns_max
+    if settings.cluster == "kubernetes":
+        from sublet_hub.hub.configure_kubernetes import configure_kubernetes
+
+        configure_kubernetes(c, settings)
+    else:
+        from sublet_hub.hub.configure_local import configure_local
+
+        configure_local(c, settings)
 
 
-def _pages(c: Config) -> None:
+def configure_pages(c: Config) -> None:
+    """Our templates, and what they need."""
     c.JupyterHub.template_paths = [str(pages.TEMPLATES)]
     c.JupyterHub.template_vars = {"sublet_url": API_PREFIX}
     c.JupyterHub.logo_file = str(pages.LOGO)

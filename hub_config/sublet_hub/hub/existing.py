@@ -11,7 +11,8 @@ from traitlets.config import Config
 from traitlets.config.loader import LazyConfigValue
 
 from sublet_hub.credentials import read_credentials, read_secrets
-from sublet_hub.hub import configure as ours
+from sublet_hub.hub import access as ours
+from sublet_hub.hub.configure import configure_pages, configure_servers
 from sublet_hub.settings import Settings
 
 
@@ -22,8 +23,8 @@ def add_to(c: Config, settings: Settings) -> None:
     """
     secrets = read_secrets(settings.data, settings.secrets_dir)
     credentials = read_credentials(settings.data, settings.secrets_dir)
-    ours._spawner(c, settings, secrets)  # noqa: SLF001 — a part of the same configuration
-    ours._pages(c)  # noqa: SLF001 — the same
+    configure_servers(c, settings, secrets)
+    configure_pages(c)
     hub = c.JupyterHub
     hub.services = [*_there(hub, "services", []), *ours.services(secrets, credentials)]
     hub.load_roles = [*_there(hub, "load_roles", []), *ours.roles(settings.admin_users)]

@@ -30,9 +30,7 @@ class PodSettings:
     """After which the kubelet ends a pod whatever anybody says, counted from when it takes it up."""
     user_id: int = 1000
     stop_grace_seconds: int = 5
-    """From SIGTERM to SIGKILL of a notebook that is stopped before its time."""
-    end_grace_seconds: int = 2
-    """The same of one whose time is over."""
+    """From SIGTERM to SIGKILL, also of a notebook whose time is over."""
     priority_classes: Mapping[str, str] = field(default_factory=dict)
     has_home: bool = True
     models_claim: str | None = None

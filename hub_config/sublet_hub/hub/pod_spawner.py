@@ -96,7 +96,7 @@ class PodSpawner(KubeSpawner):
         except TimeoutError as error:
             raise self._late(time.monotonic() - begun) from error
         except ApiException as error:
-            raise self._not_admitted(error.status, f"{error.reason} {error.body or ''}") from error
+            raise self._not_admitted(error.status, str(error)) from error
         except NO_ANSWER as error:
             raise self._not_admitted(None, repr(error)) from error
 
@@ -144,7 +144,7 @@ class PodSpawner(KubeSpawner):
         warden = Warden(
             image=settings.warden_image,
             capabilities=self._capabilities,
-            grace_seconds=settings.end_grace_seconds,
+            grace_seconds=settings.stop_grace_seconds,
             image_pull_policy=self.image_pull_policy or "IfNotPresent",
             notebook_port=self.port,
         )

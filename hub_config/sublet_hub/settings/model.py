@@ -42,6 +42,10 @@ def _default_database(values: dict[str, Any]) -> str:
     return f"sqlite:///{values.get('data', Path('.sublet')) / 'sublet.sqlite'}"
 
 
+def _default_hub_database(values: dict[str, Any]) -> str:
+    return f"sqlite:///{values.get('data', Path('.sublet')) / 'jupyterhub.sqlite'}"
+
+
 def _default_notebook_python(_values: dict[str, Any]) -> Path:
     """The notebook environment beside the platform's own, as `make run` lays them; else the platform's
     own."""
@@ -75,6 +79,10 @@ class Settings(KubernetesSettings):
     database_url: str = Field(default_factory=_default_database)
     """SQLAlchemy URL of Sublet's database. Default: SQLite, `sublet.sqlite` in the data folder. For
     PostgreSQL `postgresql+psycopg://user:password@host/name`, with the extra `postgresql` installed."""
+
+    hub_database_url: str = Field(default_factory=_default_hub_database)
+    """SQLAlchemy URL of JupyterHub's own database: users, groups, tokens, which servers there are. Default: SQLite,
+    `jupyterhub.sqlite` in the data folder."""
 
     notebook_python: AbsolutePath = Field(default_factory=_default_notebook_python)
     """Python that users' servers run on; JupyterLab and jupyterhub-singleuser must be installed there.

@@ -1,0 +1,92 @@
+"""Who may do what at the hub: our scopes and roles, and the services under whose names our processes show tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sublet_hub.credentials import Credentials, Secrets
+
+API_PREFIX = "/services/sublet/"
+QUOTA_PREFIX = "/hub/api/quotas/"
+
+API_SERVICE = "sublet"
+API_OAUTH_CLIENT = "service-sublet"
+SPAWNER_SERVICE = "sublet-spawner"
+RUNNER_SERVICE = "sublet-up"
+ADMIN_SERVICE = "sublet-admin"
+
+QUOTAS_READ = "custom:quotas:read"
+QUOTAS_WRITE = "custom:quotas:write"
+LEASES_WRITE = "custom:leases:write"
+ACCESS_API = f"access:services!service={API_SERVICE}"
+
+SERVER_SCOPES = (
+    "users:activity!user",
+    "access:servers!server",
+    "read:users:name!user",
+    "read:users:groups!user",
+    ACCESS_API,
+)
+"""A server's own token says who its user is and reaches the api as them; it can do nothing else."""
+
+CUSTOM_SCOPES = {
+    QUOTAS_READ: {"description": "Read the quotas, usage and leases of all users and groups."},
+    QUOTAS_WRITE: {
+        "description": "Change the quotas of all users and groups, and stop leases.",
+        "subscopes": [QUOTAS_READ],
+    },
+    LEASES_WRITE: {"description": "Ask for leases and report on them on behalf of users. For spawners."},
+}
+
+
+def services(secrets: Secrets, credentials: Credentials) -> list[dict[str, Any]]:
+    """The hub's services: names under which our processes show tokens. None is started by the hub."""
+    return [
+        {
+            "name": API_SERVICE,
+            "api_token": secrets.api_token,
+            "oauth_client_id": API_OAUTH_CLIENT,
+            "oauth_redirect_uri": f"{API_PREFIX}oauth_callback",
+            # It is part of the platform: asking "may Sublet know who you are" on every visit helps nobody.
+            "oauth_no_confirm": True,
+            # A page acts with what its user may, and of that only what the pages are for.
+            "oauth_client_allowed_scopes": [QUOTAS_READ, QUOTAS_WRITE],
+            "display": False,
+        },
+        {"name": SPAWNER_SERVICE, "api_token": secrets.spawner_token, "display": False},
+        {"name": RUNNER_SERVICE, "api_token": secrets.runner_token, "display": False},
+        {"name": ADMIN_SERVICE, "api_token": credentials.admin_token, "display": False},
+    ]
+
+
+def roles(admins: Sequence[str], admin_groups: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Who may do what. Each process has the least that it needs; a quota admin is no admin of users."""
+    return [
+        {
+            "name": "quota-admin",
+            "description": "Sets quotas, sees all leases and usage, and stops leases",
+            "scopes": [QUOTAS_WRITE, ACCESS_API],
+            "users": list(admins),
+            "groups": list(admin_groups),
+            "services": [ADMIN_SERVICE],
+        },
+        {
+            "name": "sublet-api",
+            "description": "Looks up whether a user or group exists, and who is in which group",
+            "scopes": ["list:users", "read:users:name", "read:users:groups", "list:groups", "read:groups"],
+            "services": [API_SERVICE],
+        },
+        {
+            "name": "sublet-spawner",
+            "description": "Asks the api for leases on behalf of the users who start servers",
+            "scopes": [LEASES_WRITE],
+            "services": [SPAWNER_SERVICE],
+        },
+        {
+            "name": "sublet-up",
+            "description": "Has the hub put its routes into a proxy that was started anew",
+            "scopes": ["proxy"],
+            "services": [RUNNER_SERVICE],
+        },
+    ]
