@@ -65,12 +65,12 @@ class KubeCluster:
         self._nodes = Nodes(connection, self._node_reflector, options.lost_node_seconds * 1000)
         self._index = Index()
 
-    def start(self) -> None:
+    def start(self, wait_seconds: float = FIRST_LIST_SECONDS) -> None:
         """Begin to watch, and wait for the first lists; KubeError where they can't be had."""
         for reflector in (self._pods, self._node_reflector):
             reflector.start()
         for reflector in (self._pods, self._node_reflector):
-            if not reflector.wait_synced(FIRST_LIST_SECONDS):
+            if not reflector.wait_synced(wait_seconds):
                 raise KubeError(f"the cluster can't be seen: {reflector.trouble}")
 
     def close(self) -> None:
