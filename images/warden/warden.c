@@ -374,6 +374,7 @@ static int hold(const struct flags *flags)
         fprintf(stderr, "warden: neither IPv4 nor IPv6 here\n");
         return 1;
     }
+    fprintf(stderr, "warden: holding port %lld\n", (long long)flags->port);
     pid_t answerer = start_answerer(listeners, listening, flags, &before);
     for (;;) {
         int signal_number = sigwaitinfo(&awaited, NULL), status;

@@ -138,7 +138,7 @@ def container(warden: Warden) -> Json:
     return made
 
 
-RESOURCES: Final[Mapping[str, str]] = {"cpu": "50m", "memory": "32Mi"}
+RESOURCES: Final[Mapping[str, str]] = {"cpu": "100m", "memory": "32Mi"}
 """Measured: the warden itself needs a few thousandths of a core and 2 MiB. What starts it (runc, for a moment in
 the same limits) sets the rest."""
 
