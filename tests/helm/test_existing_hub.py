@@ -95,8 +95,8 @@ def test_the_hub_is_given_our_part_and_keeps_its_own(told: Config) -> None:
     assert "cookie_secret" not in told.JupyterHub
 
 
-@pytest.mark.xfail(strict=True, reason="configure() knows the spawner of one machine only, so far")
 def test_its_servers_are_leases_in_pods(told: Config) -> None:
     assert told.JupyterHub.spawner_class == "sublet_hub.hub.kube_spawner.LeaseKubeSpawner"
-    assert told.LeaseKubeSpawner.sublet_api_url == "http://sublet-api:8082"
-    assert len(told.LeaseKubeSpawner.sublet_api_token) == 64
+    assert told.LeaseMixin.sublet_api_url == "http://sublet-api:8082"
+    assert len(told.LeaseMixin.sublet_api_token) == 64
+    assert set(told.LeaseKubeSpawner.sublet_placements) == {"cpu"}
