@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, ClassVar
@@ -124,8 +125,8 @@ class PodSpawner(KubeSpawner):
         wanted = self._lease_pod(pod)
         self._pod_wanted = True
         try:
-            async with asyncio.timeout(request_timeout):
-                await self.api.create_namespaced_pod(self.namespace, wanted)
+            creating = self.api.create_namespaced_pod(self.namespace, wanted, _preload_content=False)
+            await self._answer_of(creating, request_timeout)
         except NO_ANSWER as error:
             self.log.warning("No answer to the request for pod %s: %r", self.pod_name, error)
             return False
@@ -157,9 +158,8 @@ class PodSpawner(KubeSpawner):
     async def _ask_version(self) -> None:
         """Once, and kept for all spawners: a cluster's version changes seldom, and then to a newer one."""
         if PodSpawner._capabilities is None:
-            async with asyncio.timeout(self.k8s_api_request_timeout):
-                version = await shared_client("VersionApi").get_code()
-            PodSpawner._capabilities = capabilities_of(version.major, version.minor)
+            version = await self._answer_of(shared_client("VersionApi").get_code(_preload_content=False))
+            PodSpawner._capabilities = capabilities_of(version["major"], version["minor"])
 
     def is_pod_running(self, pod: Mapping[str, Any] | None) -> bool:
         """Whether all of it runs and is ready. A start whose pod has ended is over at once."""
@@ -231,15 +231,24 @@ class PodSpawner(KubeSpawner):
         """Have a pod that is of no use any more deleted. Where that fails, the meter does it."""
         try:
             await self._request_deletion(SHORTEST_GRACE_SECONDS)
-        except (ApiException, *NO_ANSWER) as error:
-            self.log.warning("Pod %s could not be deleted: %r", self.pod_name, error)
+        except ApiException as error:
+            self.log.warning("Pod %s could not be deleted: %s", self.pod_name, error)
 
     async def _request_deletion(self, grace_seconds: int) -> bool:
+        """Ask once for the pod's end; False for another try. That it is gone is as good."""
         options = client.V1DeleteOptions(grace_period_seconds=grace_seconds)
-        done: bool = await self._make_delete_pod_request(
-            self.pod_name, options, grace_seconds, self.k8s_api_request_timeout
-        )
-        return done
+        deleting = self.api.delete_namespaced_pod(self.pod_name, self.namespace, body=options, _preload_content=False)
+        try:
+            await self._answer_of(deleting)
+        except NO_ANSWER as error:
+            self.log.warning("No answer to the deletion of pod %s: %r", self.pod_name, error)
+            return False
+        except ApiException as error:
+            if error.status in TRIED_AGAIN:
+                return False
+            if error.status != 404:
+                raise
+        return True
 
     def _seen(self) -> PodState | None:
         """What the watch knows of the pod."""
@@ -255,15 +264,25 @@ class PodSpawner(KubeSpawner):
         return None if pod is None else read_state(pod)
 
     async def _read_pod(self) -> Mapping[str, Any] | None:
+        reading = self.api.read_namespaced_pod(self.pod_name, self.namespace, _preload_content=False)
         try:
-            async with asyncio.timeout(self.k8s_api_request_timeout):
-                pod = await self.api.read_namespaced_pod(self.pod_name, self.namespace)
+            return await self._answer_of(reading)
         except ApiException as error:
             if error.status == 404:
                 return None
             raise
-        found: Mapping[str, Any] = self.api.api_client.sanitize_for_serialization(pod)
-        return found
+
+    async def _answer_of(self, request: Awaitable[Any], seconds: float | None = None) -> Json:
+        """The answer as it is. The client's own models refuse what is newer than they are, after the fact."""
+        async with asyncio.timeout(self.k8s_api_request_timeout if seconds is None else seconds):
+            response = await request
+            body = await response.text()
+        if not response.ok:
+            error = ApiException(status=response.status, reason=response.reason)
+            error.body = body
+            raise error
+        answer: Json = json.loads(body)
+        return answer
 
     async def _start_watching_pods(self, replace: bool = False) -> Any:
         return await super()._start_watching_pods(replace=replace or _has_given_up(self.pod_reflector))
