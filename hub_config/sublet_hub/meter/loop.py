@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Event
 
 from sublet_hub.cluster.base import Cluster, Observed
@@ -28,11 +28,20 @@ HOUSEKEEPING_SECONDS = 3600
 class Meter:
     """Rounds of observing, planning and applying. All it keeps between rounds saves work; none of it is needed."""
 
-    def __init__(self, books: Books, cluster: Cluster, anchors: Anchors, tick_seconds: float) -> None:
+    def __init__(
+        self,
+        books: Books,
+        cluster: Cluster,
+        anchors: Anchors,
+        tick_seconds: float,
+        leads: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`leads` is asked before each round: where there are several meters, only one may work."""
         self._books = books
         self._cluster = cluster
         self._anchors = anchors
         self._tick_seconds = tick_seconds
+        self._leads = leads
         self._applier = Applier(books, cluster)
         self._warned: frozenset[tuple[str, int, int]] = frozenset()
         self._strays: frozenset[str] = frozenset()
@@ -48,6 +57,9 @@ class Meter:
         self._anchors.note(self._books)
 
     def _guarded_round(self) -> None:
+        if not self._leads():
+            log.warning("this meter does not lead; it leaves the work to the one that does")
+            return
         try:
             self.round()
         except Exception:  # the top of the loop: whatever it is, the next round starts from what is written

@@ -6,8 +6,9 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import Event
 from types import FrameType
 
@@ -43,32 +44,41 @@ def serve(settings: Settings) -> None:
         signal.signal(number, on_signal)
     server, thread = start_http_server(settings.meter_port, addr=settings.internal_host, registry=metrics.REGISTRY)
     try:
-        with _cluster(settings, stop) as cluster:
-            if cluster is not None:
-                _run(settings, cluster, stop)
+        with _cluster(settings, stop) as ours:
+            if ours is not None:
+                _run(settings, ours, stop)
     finally:
         server.shutdown()
         thread.join(timeout=SCRAPE_SECONDS)
 
 
-def _run(settings: Settings, cluster: Cluster, stop: Event) -> None:
+@dataclass(frozen=True, slots=True)
+class _Ours:
+    """What this meter looks after, and whether it still is the one to do so."""
+
+    cluster: Cluster
+    leads: Callable[[], bool] = lambda: True
+
+
+def _run(settings: Settings, ours: _Ours, stop: Event) -> None:
     with open_books(settings) as books:
         log.info("metering")
-        Meter(books, cluster, Anchors(settings.anchors_file), settings.meter_tick_seconds).run(stop)
+        anchors = Anchors(settings.anchors_file)
+        Meter(books, ours.cluster, anchors, settings.meter_tick_seconds, ours.leads).run(stop)
 
 
 @contextmanager
-def _cluster(settings: Settings, stop: Event) -> Iterator[Cluster | None]:
+def _cluster(settings: Settings, stop: Event) -> Iterator[_Ours | None]:
     """What runs leases, once it is our turn to look after it. None where we are stopped before."""
     if settings.cluster == "local":
-        yield LocalCluster(settings.data)
+        yield _Ours(LocalCluster(settings.data))
         return
-    with _kubernetes(settings, stop) as cluster:
-        yield cluster
+    with _kubernetes(settings, stop) as ours:
+        yield ours
 
 
 @contextmanager
-def _kubernetes(settings: Settings, stop: Event) -> Iterator[Cluster | None]:
+def _kubernetes(settings: Settings, stop: Event) -> Iterator[_Ours | None]:
     # One machine has none of these installed.
     from sublet_hub.cluster.kube.cluster import KubeCluster, KubeOptions
     from sublet_hub.cluster.kube.connection import connect
@@ -95,7 +105,7 @@ def _kubernetes(settings: Settings, stop: Event) -> Iterator[Cluster | None]:
         cluster = KubeCluster(connection, KubeOptions(settings.kube_namespace or "", settings.kube_lost_node_seconds))
         try:
             cluster.start()
-            yield cluster
+            yield _Ours(cluster, lambda: leader.is_leader)
         except KubeError as error:
             sys.exit(f"sublet meter: {error}")
         finally:
