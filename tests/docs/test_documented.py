@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 import pytest
-from jupyterhub.spawner import Spawner
+from kubespawner import KubeSpawner
 from prometheus_client.registry import CollectorRegistry
 
 from sublet_hub.api.app import published_document
@@ -21,14 +21,19 @@ from sublet_hub.api.metrics import Metrics
 from sublet_hub.cli import main
 from sublet_hub.cli.main import COMMANDS
 from sublet_hub.domain.errors import PublicError
+from sublet_hub.hub.kube_spawner import LeaseKubeSpawner
 from sublet_hub.hub.lease_mixin import LeaseMixin
+from sublet_hub.hub.lease_pages import LeasePages
 from sublet_hub.hub.local_spawner import LocalLeaseSpawner
 from sublet_hub.hub.messages import Grant
+from sublet_hub.hub.pod_fields import environment
+from sublet_hub.hub.pod_spawner import PodSpawner
 from sublet_hub.hub.supervised_spawner import SupervisedSpawner
 from sublet_hub.meter.metrics import REGISTRY
 from sublet_hub.settings import ENV_OF_OTHERS, Settings, env_name
 from tests.docs.pages import PAGES, first_cells, page, section
 from tests.hub.conftest import make_spawner
+from tests.hub.pods import CPU
 
 Check = Callable[[str], set[str]]
 """Takes a page's text and gives the names of what it doesn't document."""
@@ -45,9 +50,9 @@ def settings(text: str) -> set[str]:
 def spawner_options(text: str) -> set[str]:
     ours = {
         name
-        for cls in (LeaseMixin, SupervisedSpawner, LocalLeaseSpawner)
+        for cls in (LeasePages, LeaseMixin, SupervisedSpawner, LocalLeaseSpawner, PodSpawner, LeaseKubeSpawner)
         for name, trait in cls.class_own_traits(config=True).items()
-        if trait.this_class is cls and name not in Spawner.class_trait_names()
+        if trait.this_class is cls and name not in KubeSpawner.class_trait_names()
     }
     assert len(ours) > 10
     return ours - first_cells(section(text, "## The spawner's options"))
@@ -117,7 +122,7 @@ def command_line(text: str) -> set[str]:
 
 @functools.cache
 def lease_environment() -> frozenset[str]:
-    """What a server on simulated GPUs is started with, of all that isn't JupyterHub's own."""
+    """What a server is started with, here or as a pod, of all that isn't JupyterHub's own."""
     now = datetime.now(UTC)
     grant = Grant(
         id="0" * 32, user="alice", account="user:alice", flavor="a", tier="guaranteed", state="granted",
@@ -126,7 +131,8 @@ def lease_environment() -> frozenset[str]:
     )  # fmt: skip
     spawner: Any = make_spawner(LocalLeaseSpawner, "http://127.0.0.1:1", sublet_notebook_python="/opt/n/bin/python")
     spawner.lease_id, spawner.lease_grant = grant.id, grant
-    names = {*spawner.get_env(), *spawner.user_env({}), *spawner.env_keep, "HOME", "USER", "LOGNAME"}
+    here = {*spawner.get_env(), *spawner.user_env({}), *spawner.env_keep, "HOME", "USER", "LOGNAME"}
+    names = here | environment(grant, CPU).keys()
     return frozenset(name for name in names if not name.startswith(JUPYTERHUB_PREFIXES))
 
 
