@@ -83,6 +83,11 @@ images: $(addprefix image-,$(IMAGES))  ## build the images (IMAGE_TAG=..., TORCH
 image-%:
 	$(IMAGE_BUILDER) . -f images/$*/Dockerfile -t $(IMAGE_PREFIX)$*:$(IMAGE_TAG) $(IMAGE_ARGS_$*)
 
+# For the tests on Kubernetes alone.
+.PHONY: image-test-postgres
+image-test-postgres:
+	$(IMAGE_BUILDER) tests/kube/images/postgres -f tests/kube/images/postgres/Dockerfile -t $(IMAGE_PREFIX)test-postgres:$(IMAGE_TAG)
+
 # The locks record no index: any mirror of the package registries will do.
 COMPILE = $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url --no-emit-find-links $(COMPILE_ARGS)
