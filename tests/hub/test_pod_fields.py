@@ -180,6 +180,12 @@ def test_without_gpus_nothing_is_asked_for_and_none_is_seen() -> None:
     assert (env["NVIDIA_VISIBLE_DEVICES"], env["CUDA_VISIBLE_DEVICES"]) == ("void", "")
 
 
+def test_less_of_the_cpus_may_be_set_aside_but_never_of_memory_or_gpus() -> None:
+    made = resources(CPU, 5)
+    assert made["requests"] == {**made["limits"], "cpu": "800m"}
+    assert made["limits"]["cpu"] == "16"
+
+
 def test_with_gpus_the_device_plugin_says_which() -> None:
     assert environment(grant(), placement()) == {
         "HOME": "/home/jovyan",

@@ -67,6 +67,7 @@ def values(**settings: object) -> dict[str, Any]:
             "slice_seconds": 60,
             "notice_seconds": [10, 5],
             "stop_grace_seconds": 3,
+            "kube_cpu_reserved_percent": 5,
             "contact": "the people who test this",
             **settings,
         },

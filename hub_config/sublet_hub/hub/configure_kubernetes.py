@@ -46,6 +46,7 @@ def pod_settings(settings: Settings) -> PodSettings:
         priority_classes={tier: name for tier, name in classes.items() if name is not None},
         has_home=settings.kube_home_gib > 0,
         models_claim=settings.kube_models_claim,
+        cpu_reserved_percent=settings.kube_cpu_reserved_percent,
     )
 
 

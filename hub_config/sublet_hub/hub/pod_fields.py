@@ -34,6 +34,8 @@ class PodSettings:
     priority_classes: Mapping[str, str] = field(default_factory=dict)
     has_home: bool = True
     models_claim: str | None = None
+    cpu_reserved_percent: int = 100
+    """Of the flavor's CPUs, what is set aside on the node."""
 
 
 class PlacementError(LookupError):
@@ -108,16 +110,18 @@ def gpu_request(placement: Placement) -> Json:
     return {placement.resource: str(placement.devices)}
 
 
-def resources(placement: Placement) -> Json:
+def resources(placement: Placement, cpu_reserved_percent: int = 100) -> Json:
     """CPU and memory as sold, no more and no less: requests are limits. So nobody's lease slows another's, and a pod
     whose containers all have it so is of the class Guaranteed: the last to be evicted, and the only one to which a
-    node gives CPUs beside its GPUs (topology manager)."""
-    all_of_it = {
+    node gives CPUs beside its GPUs (topology manager). An owner may set less of the CPUs aside."""
+    limits = {
         "cpu": str(placement.cpus),
         "memory": quantity(placement.memory_bytes),
         **gpu_request(placement),
     }
-    return {"requests": all_of_it, "limits": dict(all_of_it)}
+    if cpu_reserved_percent == 100:
+        return {"requests": limits, "limits": dict(limits)}
+    return {"requests": {**limits, "cpu": f"{placement.cpus * cpu_reserved_percent * 10}m"}, "limits": limits}
 
 
 def environment(grant: Grant, placement: Placement) -> dict[str, str]:
@@ -189,7 +193,7 @@ def _notebook(container: Json, placement: Placement, settings: PodSettings, volu
     security = {**(container.get("securityContext") or {}), **container_security(settings.user_id)}
     return {
         **container,
-        "resources": resources(placement),
+        "resources": resources(placement, settings.cpu_reserved_percent),
         "securityContext": security,
         "volumeMounts": [*(container.get("volumeMounts") or ()), *(each.mount for each in volumes)],
     }

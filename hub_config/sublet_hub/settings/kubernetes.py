@@ -51,6 +51,11 @@ class KubernetesSettings(BaseModel):
     kube_models_claim: OptionalText = None
     """PersistentVolumeClaim with models, mounted read-only at `/models` in every server. None: none."""
 
+    kube_cpu_reserved_percent: Annotated[int, Field(ge=1, le=100)] = 100
+    """How much of a flavor's CPUs is set aside for each server on its node, in percent. 100: all, so that no server
+    slows another. Less: more servers fit on a node, and share what is not set aside; each still uses its flavor's
+    CPUs at most. Memory and GPUs are always set aside whole."""
+
     kube_priority_class_guaranteed: OptionalText = None
     """Priority class of `guaranteed` leases. None: the cluster's default."""
 
