@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -40,9 +41,9 @@ def ended(code: int = 0, reason: str = "") -> Json:
     }
 
 
-def runs(pod: Json) -> None:
+def runs(pod: Json, address: str = "10.1.2.3") -> None:
     pod["spec"]["nodeName"] = "node"
-    pod["status"] = dict(RUNS)
+    pod["status"] = RUNS | {"podIP": address}
 
 
 @pytest.fixture
@@ -72,6 +73,7 @@ def make(api: FakeApi, kube: FakeKube) -> Make:
             "storage_capacity": "1Gi",
             "start_timeout": 30,
             "delete_grace_period": 7,
+            "sublet_listen_seconds": 0,
             "sublet_pods": SETTINGS,
             "sublet_placements": PLACEMENTS,
             **traits,
@@ -327,6 +329,37 @@ async def test_a_pod_that_ends_while_it_starts_is_not_waited_for(make: Make, api
     refused = await refusal_of(make())
     assert (refused.reason, refused.message) == ("ended-early", pod_wording.TAKEN_AWAY)
     assert given_back(api) == 1
+
+
+async def test_a_start_is_over_as_soon_as_the_server_listens(make: Make, kube: FakeKube) -> None:
+    # A port that refuses until somebody listens.
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        kube.on_create = lambda pod: runs(pod, "127.0.0.1")
+        starting = asyncio.ensure_future(make(sublet_listen_seconds=30.0, port=port).start())
+        await asyncio.wait([starting], timeout=0.5)
+        assert not starting.done()
+        held.listen()
+        assert await starting == f"http://127.0.0.1:{port}"
+
+
+async def test_a_server_that_ends_before_it_listens_is_not_waited_for(
+    make: Make, api: FakeApi, kube: FakeKube
+) -> None:
+    kube.on_create = lambda pod: runs(pod, "127.0.0.1")
+    spawner = make(sublet_listen_seconds=30.0, port=1)
+    starting = asyncio.ensure_future(spawner.start())
+    await until(lambda: spawner.pod_name in kube.pods, "the pod")
+    await kube.change(spawner.pod_name, ended(1, "OOMKilled"))
+    with pytest.raises(LeaseRefusedError) as refused:
+        await starting
+    assert refused.value.message == pod_wording.NO_MEMORY
+    assert given_back(api) == 1
+
+
+async def test_a_server_that_nobody_can_reach_is_left_to_the_hub(make: Make) -> None:
+    assert await make(sublet_listen_seconds=0.2).start() == "http://10.1.2.3:8888"
 
 
 async def test_a_grant_that_has_become_too_old_starts_nothing(make: Make, api: FakeApi, kube: FakeKube) -> None:

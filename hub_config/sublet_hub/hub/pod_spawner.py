@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import aclosing
 from functools import partial
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 from aiohttp import ClientError
 from jupyterhub.utils import exponential_backoff
@@ -22,7 +23,7 @@ from sublet_hub.cluster.kube import names
 from sublet_hub.cluster.kube.capabilities import Capabilities, capabilities_of
 from sublet_hub.cluster.kube.placement import Placement
 from sublet_hub.cluster.kube.warden import UnguardedError, Warden
-from sublet_hub.hub import pod_wording
+from sublet_hub.hub import listening, pod_wording
 from sublet_hub.hub.pod_fields import Json, PlacementError, PodSettings, environment, lease_pod, placement_of
 from sublet_hub.hub.pod_state import UNKNOWN_EXIT, PodState, read_state
 from sublet_hub.hub.refusal import Explanation, LeaseRefusedError
@@ -35,7 +36,7 @@ NO_ANSWER = (ClientError, OSError, TimeoutError)
 SHORTEST_GRACE_SECONDS = 1
 """Never 0: that takes a pod's word for ended before its node has said so."""
 
-LOOK_SECONDS = 0.1
+LOOK_SECONDS = 0.05
 END_SECONDS = 30.0
 """How long, beyond its grace, a stop waits for a pod's end: its node may be lost."""
 
@@ -62,6 +63,12 @@ class PodSpawner(KubeSpawner):
         help="Seconds after which the meter voids a grant that has not started. None is used after half of them.",
     ).tag(config=True)
 
+    sublet_listen_seconds = Float(
+        20.0,
+        min=0,
+        help="Seconds for which a start waits for its server to listen, before it leaves that to JupyterHub.",
+    ).tag(config=True)
+
     _capabilities: ClassVar[Capabilities | None] = None
     _starting = False
     _pod_wanted = False
@@ -69,7 +76,8 @@ class PodSpawner(KubeSpawner):
     # ---------------------------------------------------------------- start
 
     async def start(self) -> str:
-        """Make the pod of a lease, and the user's home if there is none; done when it runs. Gives its address."""
+        """Make the pod of a lease, and the user's home if there is none; done when the server listens. Gives its
+        address."""
         grant = self.lease_grant
         assert grant is not None, "LeaseMixin asks for a lease before it starts a server"
         self._placement()
@@ -100,6 +108,35 @@ class PodSpawner(KubeSpawner):
             raise self._not_admitted(error.status, str(error)) from error
         except NO_ANSWER as error:
             raise self._not_admitted(None, repr(error)) from error
+
+    async def _start(self) -> str:
+        """What KubeSpawner does in a task of its own; `progress` goes on until it is done. KubeSpawner would wait for
+        the pod, and JupyterHub for the server, by looking ever more seldom: both would notice seconds late."""
+        await super()._start()
+        while (seen := self._seen_alive()) is None or not seen.ready:  # noqa: ASYNC110 - the watch tells nobody
+            await asyncio.sleep(LOOK_SECONDS)
+        url = self._get_pod_url(self.pod_reflector.pods[f"{self.namespace}/{self.pod_name}"])
+        await self._await_listener(url)
+        return url
+
+    async def _await_listener(self, url: str) -> None:
+        """No more than a help: JupyterHub asks the server either way, also where the hub's network shows this to
+        nobody."""
+        where = urlsplit(url)
+        deadline = time.monotonic() + self.sublet_listen_seconds
+        while where.hostname and where.port and time.monotonic() < deadline:
+            self._seen_alive()
+            if await listening.listens(where.hostname, where.port):
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _seen_alive(self) -> PodState | None:
+        """What the watch knows of the pod. A start whose pod has ended is over at once."""
+        seen = self._seen()
+        if seen is not None and seen.ended:
+            sentence = pod_wording.ended_early(seen.reason)
+            raise self._failed(sentence, "ended-early", f"ended early: {seen.reason} {seen.message}")
+        return seen
 
     def _placement(self) -> Placement:
         try:
@@ -162,14 +199,13 @@ class PodSpawner(KubeSpawner):
             PodSpawner._capabilities = capabilities_of(version["major"], version["minor"])
 
     def is_pod_running(self, pod: Mapping[str, Any] | None) -> bool:
-        """Whether all of it runs and is ready. A start whose pod has ended is over at once."""
-        if pod is None:
-            return False
-        state = read_state(pod)
-        if state.ended and self._starting:
-            sentence = pod_wording.ended_early(state.reason)
-            raise self._failed(sentence, "ended-early", f"ended early: {state.reason} {state.message}")
-        return state.ready
+        """Whether all of it runs and is ready. KubeSpawner's start is told so of any that the watch has seen: waiting
+        is `_start`'s."""
+        return pod is not None and (self._starting or read_state(pod).ready)
+
+    def _get_pod_url(self, pod: Mapping[str, Any]) -> str:
+        """Where it is reached; empty of one without an address, of which KubeSpawner's start asks too early."""
+        return str(super()._get_pod_url(pod)) if pod["status"].get("podIP") else ""
 
     def _get_pod_port(self, _pod: Mapping[str, Any]) -> int:
         """KubeSpawner looks through the containers for it, and trips over those without ports."""

@@ -19,13 +19,13 @@ from sublet_hub.cluster import processes, records
 from sublet_hub.cluster.identities import Identities, IdentitiesError, Identity
 from sublet_hub.cluster.local import LocalCluster, ServerSpec, python_paths, spawn_command
 from sublet_hub.cluster.sandbox import Policy
+from sublet_hub.hub import listening
 from sublet_hub.hub.devices import other_device_nodes
 from sublet_hub.hub.messages import Grant
 from sublet_hub.hub.refusal import Explanation, LeaseRefusedError
 
 LOOK_SECONDS = 0.02
 LOOK_LONGER_SECONDS = 0.1
-LOOK_LISTENER_SECONDS = 0.05
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 NOT_CONFINED = "The server could not be started on this machine. The administrator's log says why."
@@ -154,16 +154,12 @@ class SupervisedSpawner(LocalProcessSpawner):
             raise self._not_started(f"the lease's folder {folder} is another server's")
 
     async def _await_listener(self, port: int) -> None:
-        """Look often for the server to listen: JupyterHub itself looks ever more seldom, and would notice about half
-        a second late. A server that ends instead is noticed here too. JupyterHub's start_timeout is the limit."""
+        """Look often for the server to listen. One that ends instead is noticed here too. JupyterHub's start_timeout
+        is the limit."""
         while (status := await self.poll()) is None:
-            try:
-                _, writer = await asyncio.open_connection(self.ip or "127.0.0.1", port)
-            except ConnectionError:
-                await asyncio.sleep(LOOK_LISTENER_SECONDS)
-            else:
-                writer.close()
+            if await listening.listens(self.ip or "127.0.0.1", port):
                 return
+            await asyncio.sleep(listening.LOOK_SECONDS)
         raise self._not_started(f"it ended with exit code {status} before it listened")
 
     def _not_started(self, why: str) -> LeaseRefusedError:
