@@ -267,7 +267,7 @@ static bool take_in(int listener, int64_t now_ms)
         if (fd < 0)
             return errno == EAGAIN || errno == ECONNABORTED || errno == EINTR;
         if (comes_from_inside(fd))
-            turn_away(fd); /* user code has nothing to ask, and so no way to crowd the kubelet out of the table */
+            turn_away(fd); /* user code has nothing to ask, and takes no place in the table */
         else
             *free_place() = (struct connection){.fd = fd, .since_ms = now_ms};
     }
@@ -362,6 +362,7 @@ static int hold(const struct flags *flags)
     sigaddset(&awaited, SIGINT);
     sigaddset(&awaited, SIGCHLD);
     sigprocmask(SIG_BLOCK, &awaited, &before);
+    signal(SIGPIPE, SIG_IGN); /* whoever collects our log may be gone */
     prctl(PR_SET_DUMPABLE, 0);
 
     const int families[] = {AF_INET, AF_INET6};
