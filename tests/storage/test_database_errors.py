@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import socket
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +12,7 @@ from sublet_hub import storage
 from sublet_hub.domain.errors import Unavailable
 from sublet_hub.storage import turns
 from sublet_hub.storage.sql import engine
+from sublet_hub.storage.sql.store import SqlStore
 from sublet_hub.storage.store import Store
 
 
@@ -111,3 +113,21 @@ def test_a_database_that_is_not_there_is_unavailable(postgres_server: URL, what:
         storage.open_store(url)
     with pytest.raises(Unavailable):
         storage.migrate(url)
+
+
+def test_a_server_that_takes_no_connections_is_unavailable() -> None:
+    """SQLAlchemy passes the driver's own error on where a connection can't be had for a transaction."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        url = engine.parse_url(f"postgresql://nobody@127.0.0.1:{taken.getsockname()[1]}/none")
+        store = SqlStore(engine.open_engine(url))
+        with pytest.raises(Unavailable):
+            last_beat(store)
+        store.close()
+
+
+@pytest.mark.postgres
+def test_a_server_that_falls_silent_is_given_up(postgres_url: str) -> None:
+    with storage.open_store(postgres_url).transaction(write=False) as tx:
+        parameters = tx._driver.info.get_parameters()  # type: ignore[attr-defined]  # psycopg's, not of the port
+    assert {name: int(parameters[name]) for name in engine.POSTGRES_SILENCE} == engine.POSTGRES_SILENCE

@@ -6,7 +6,9 @@ tens of transactions a second at most, so it is worth it. The busy timeout lets 
 each other.
 
 PostgreSQL gives up a statement after 30 s, a lock after 10 s, and a transaction left idle after 60 s, so that nothing
-of ours waits for ever. Connections are tried before they are used (pre-ping), so a restarted server is no error.
+of ours waits for ever. Connections are tried before they are used (pre-ping), so a restarted server is no error. One
+whose machine is gone without a word is given up within half a minute (keepalives, TCP's user timeout): the kernel's
+own patience is a quarter of an hour, and a meter that waited so long would keep new leases from being granted.
 """
 
 from __future__ import annotations
@@ -31,6 +33,13 @@ SQLITE_PRAGMAS = (
 
 POSTGRES_OPTIONS = "-c statement_timeout=30000 -c lock_timeout=10000 -c idle_in_transaction_session_timeout=60000"
 POSTGRES_CONNECT_SECONDS = 5
+POSTGRES_SILENCE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+"""When a server that says nothing is given up: seconds, but for the last one's milliseconds. libpq's own options."""
 
 POOL_KEPT = 8
 POOL_MOST = 64
@@ -74,6 +83,7 @@ def open_engine(url: sa.URL) -> sa.Engine:
                 "connect_timeout": POSTGRES_CONNECT_SECONDS,
                 "options": POSTGRES_OPTIONS,
                 "application_name": "sublet",
+                **POSTGRES_SILENCE,
             },
         )
     engine = sa.create_engine(

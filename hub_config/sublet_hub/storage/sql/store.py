@@ -69,6 +69,8 @@ class SqlStore:
         self._engine = engine
         self._database = database_of(engine.url)
         self._unavailable, self._conflicts = _errors(self._database)
+        # Where no connection can be made, the pool passes the driver's own error on.
+        self._unreachable: _Errors = (DBAPIError, PoolTimeoutError, *self._unavailable)
         self._turns = Turns(alone=self._database == "sqlite")
         path = engine.url.database if self._database == "sqlite" else None
         self._checkpoints = Checkpoints(path) if path else None
@@ -106,7 +108,7 @@ class SqlStore:
     def _connection(self) -> Iterator[PoolProxiedConnection]:
         try:
             connection = self._engine.raw_connection()
-        except (DBAPIError, PoolTimeoutError) as error:
+        except self._unreachable as error:
             raise Unavailable("The database does not answer; try again in a moment.") from error
         try:
             yield connection
