@@ -9,7 +9,7 @@ import pytest
 from sublet_hub.api import auth
 from sublet_hub.api.app import OAUTH
 from sublet_hub.api.session import CALLBACK, PREFIX
-from sublet_hub.hub import configure
+from sublet_hub.hub import access
 from tests.api.conftest import API, QUOTAS, Running, problem
 
 EVERY_READ = [
@@ -19,14 +19,14 @@ EVERY_READ = [
 
 
 def test_the_hub_is_configured_with_the_names_that_the_api_goes_by() -> None:
-    assert (configure.QUOTAS_READ, configure.QUOTAS_WRITE, configure.LEASES_WRITE) == (
+    assert (access.QUOTAS_READ, access.QUOTAS_WRITE, access.LEASES_WRITE) == (
         auth.QUOTAS_READ,
         auth.QUOTAS_WRITE,
         auth.LEASES_WRITE,
     )
-    assert configure.ACCESS_API in auth.ACCESS
-    assert (PREFIX, OAUTH.client_id) == (configure.API_PREFIX, configure.API_OAUTH_CLIENT)
-    assert CALLBACK == OAUTH.redirect_uri == f"{configure.API_PREFIX}oauth_callback"
+    assert access.ACCESS_API in auth.ACCESS
+    assert (PREFIX, OAUTH.client_id) == (access.API_PREFIX, access.API_OAUTH_CLIENT)
+    assert CALLBACK == OAUTH.redirect_uri == f"{access.API_PREFIX}oauth_callback"
 
 
 @pytest.mark.parametrize("path", EVERY_READ)
