@@ -158,6 +158,17 @@ def test_what_the_kubelet_rejected_never_started(reason: str) -> None:
     assert seen(pod({"waiting": {"reason": "ContainerCreating"}}, **written(reason=reason)))[0] is None
 
 
+def test_deleted_with_its_containers_records_thrown_away() -> None:
+    """As 1.20 does at times: they are as they were before they started. That the pod was ready once says more."""
+    unready = {"type": "Ready", "status": "False", "lastTransitionTime": f"{DAY}10:29:57Z"}
+    deleted = written(reason="", conditions=[unready])
+    deleted["metadata"] |= {"deletionTimestamp": f"{DAY}10:29:55Z", "deletionGracePeriodSeconds": 0}
+    waiting = {"waiting": {"reason": "ContainerCreating"}}
+    assert seen(pod(waiting, **deleted))[:3] == (ms(f"{DAY}10:00:00Z"), ms(f"{DAY}10:29:57Z"), "evicted")
+    unready["lastTransitionTime"] = f"{DAY}10:00:00Z"
+    assert seen(pod(waiting, **deleted))[:3] == (None, ms(END), "evicted")
+
+
 def test_an_end_without_a_time_is_when_the_kubelet_wrote_of_it() -> None:
     unknown = terminated(exitCode=137, reason="ContainerStatusUnknown", finishedAt=None, startedAt=None)
     assert seen(pod(unknown, **written()))[1] == ms(END)

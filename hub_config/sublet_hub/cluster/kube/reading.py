@@ -5,9 +5,10 @@ noted it and the kubelet wrote it down. Those times outlive us. They are cut to 
 is metered to less than a second more or less than it lasted. They are of the node's clock; a span has no other.
 
 Where an end was not written down, nothing later is claimed than somebody vouches for; each case says below how far
-off that can be. Seen on Kubernetes 1.20: evictions throw the containers' records away (the kubelet's note of the
-eviction is within a second of the end), and a pod past its `activeDeadlineSeconds` is said to have failed up to its
-grace period before its containers end. Since 1.27 a pod is over only when all of its containers are.
+off that can be. Seen on Kubernetes 1.20: evictions throw the containers' records away, and deletions do at times, so
+that the end is when the kubelet told of it, which on a busy node may be seconds later; a pod past its
+`activeDeadlineSeconds` is said to have failed up to its grace period before its containers end. From 1.27 on a pod is
+over only when all of its containers are, and their records stay.
 
 Source of what the fields mean: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ and
 https://kubernetes.io/docs/concepts/scheduling-eviction/.
@@ -107,7 +108,8 @@ def _start(pod: Pod, statuses: Sequence[ContainerStatus]) -> int | None:
     if started is not None or pod.status.phase not in TERMINAL or took_up is None or last is None:
         return started
     is_record_lost = all(each.state.terminated is not None for each in statuses)  # also: there are none
-    return took_up if is_record_lost and last - took_up >= REJECTED_MS else None
+    ran = (is_record_lost and last - took_up >= REJECTED_MS) or (_unready_at(pod) or 0) > took_up
+    return took_up if ran else None
 
 
 def _started_at(status: ContainerStatus) -> int | None:
@@ -136,7 +138,7 @@ def _end(pod: Pod, lease_id: str, statuses: Sequence[ContainerStatus], started: 
     # Who fails a pod whose containers it saw running is the kubelet if it says why. The control plane does so too,
     # for a pod whose node is gone, and knows nothing of its containers.
     if terminal and (pod.status.reason or not runs):
-        at = _last_word(pod) or vouched.until_ms
+        at = _last_ready(pod, started) or _last_word(pod) or vouched.until_ms
         return at, cause_of(pod, None, at), None
     if started is None and _never_starts(pod, vouched):
         return vouched.until_ms, "evicted", None
@@ -151,8 +153,8 @@ def _finished_at(pod: Pod, over: Terminated, started: int) -> int | None:
     after the node's end, or if the node was back before that, when it was."""
     if over.reason not in FOUND_DEAD:
         return over.finished_at or _last_word(pod)
-    known = (over.finished_at, _last_word(pod), _unready_at(pod))
-    return min((each for each in known if each and each > started), default=None)
+    known = (over.finished_at, _last_word(pod), _last_ready(pod, started))
+    return min((each for each in known if each), default=None)
 
 
 def _never_starts(pod: Pod, vouched: Vouched) -> bool:
@@ -171,6 +173,12 @@ def _last_word(pod: Pod) -> int | None:
     API servers of 1.20 move this time only when other fields are written than before, as they are for a reason.
     """
     return max((each.time for each in pod.metadata.managed_fields if each.time is not None), default=None)
+
+
+def _last_ready(pod: Pod, started: int | None) -> int | None:
+    """When the pod stopped being ready, as it does with its containers, if it was ready since then."""
+    unready = _unready_at(pod)
+    return unready if unready is not None and started is not None and unready > started else None
 
 
 def _unready_at(pod: Pod) -> int | None:

@@ -1,0 +1,116 @@
+"""What a test itself sees of pods, by kubectl's watch and by what containers say: to compare the ledger with."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+from typing import IO
+
+from tests.kube.kubectl import Namespace, Object
+
+BEAT_SECONDS = 0.2
+BEATS = f"while :; do date +%s.%N; sleep {BEAT_SECONDS}; done"
+"""A script that says when it ran, as exactly as `BEAT_SECONDS`, until it is killed. As a container's first process it
+doesn't react to SIGTERM."""
+
+
+@dataclass
+class Witness:
+    """The last state of every pod that there ever was in a namespace."""
+
+    last: dict[str, Object] = field(default_factory=dict)
+    started: dict[str, datetime] = field(default_factory=dict)
+    """When notebooks were started, by their own times."""
+    gone: dict[str, datetime] = field(default_factory=dict)
+    """When pods were seen to go."""
+    _folder: Path = field(default_factory=Path)
+    _listening: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def take(self, event: Object) -> None:
+        pod = event["object"]
+        name = pod["metadata"]["name"]
+        self.last[name] = pod
+        if "running" in (state := self.state(name)):
+            self.started[name] = _time(state["running"]["startedAt"])
+        if event["type"] == "DELETED":
+            self.gone[name] = datetime.now(UTC)
+
+    def state(self, name: str, container: str = "notebook") -> Object:
+        """A container's, as the API has it; empty while there is none."""
+        statuses = self.last.get(name, {}).get("status", {}).get("containerStatuses", ())
+        found: Object = next((each["state"] for each in statuses if each["name"] == container), {})
+        return found
+
+    def runs(self, name: str) -> bool:
+        return "running" in self.state(name)
+
+    def held_seconds(self, name: str) -> float | None:
+        """How long a container ran by its own times; None where they aren't there."""
+        over = self.state(name).get("terminated", {})
+        if not over.get("startedAt") or not over.get("finishedAt"):
+            return None
+        return (_time(over["finishedAt"]) - _time(over["startedAt"])).total_seconds()
+
+    def listen(self, namespace: Namespace, name: str) -> None:
+        """Keep what a container's `BEATS` say, also once the pod is gone."""
+        command = ["kubectl", "-n", namespace.name, "logs", "-f", name, "-c", "notebook"]
+        with self._said(name).open("wb") as file:
+            self._listening[name] = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
+
+    def beat_seconds(self, name: str) -> float:
+        """From the first to the last beat."""
+        # kubectl says among them, at times, that there is nothing more.
+        beats = [float(each) for each in re.findall(r"^\d{10}\.\d+$", self._said(name).read_text(), re.MULTILINE)]
+        return beats[-1] - beats[0]
+
+    def has_fallen_silent(self, name: str) -> bool:
+        return self._listening[name].poll() is not None
+
+    def stop_listening(self) -> None:
+        for each in self._listening.values():
+            each.kill()
+            each.wait()
+
+    def _said(self, name: str) -> Path:
+        return self._folder / name
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+@contextmanager
+def witness(namespace: Namespace) -> Iterator[Witness]:
+    """See all pods of a namespace while the block runs."""
+    command = ["kubectl", "-n", namespace.name, "get", "pods", "--watch", "--output-watch-events", "-o", "json"]
+    with TemporaryDirectory() as folder:
+        made = Witness(_folder=Path(folder))
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        reader = Thread(target=_read, args=(process.stdout, made), daemon=True)
+        reader.start()
+        try:
+            yield made
+        finally:
+            process.kill()
+            process.wait()
+            reader.join(timeout=10)
+            made.stop_listening()
+
+
+def _read(stream: IO[str], into: Witness) -> None:
+    """Some versions print an event on one line, others on many."""
+    lines: list[str] = []
+    for line in stream:
+        lines.append(line)
+        if line.startswith("}") or (len(lines) == 1 and line.rstrip().endswith("}")):
+            into.take(json.loads("".join(lines)))
+            lines.clear()
