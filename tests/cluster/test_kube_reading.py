@@ -251,11 +251,12 @@ def test_a_copy_of_a_lease_pod_is_a_lease_of_its_own() -> None:
 
 
 def test_a_pod_made_by_hand_is_a_lease_if_it_says_who_pays() -> None:
-    by_hand = {"name": "mine", "annotations": {}, "labels": {**IDENTITY, names.USER: "alice", names.LEASE: "x"}}
-    made = pod(RUNNING, metadata=by_hand)
-    assert claims_of(made) == Claims("alice", "user:alice@example.org", "h100-1x", "surplus")
+    """In labels, where an account is written with a dot."""
+    labels = {**IDENTITY, names.LEASE: "x", names.USER: "alice", names.ACCOUNT: "group.ml"}
+    made = pod(RUNNING, metadata={"name": "mine", "annotations": {}, "labels": labels})
+    assert claims_of(made) == Claims("alice", "group:ml", "h100-1x", "surplus")
     assert lease_id_of(made) not in {None, "x"}
-    nobody = {**by_hand, "labels": {names.LEASE: ID, names.USER: "alice"}}
+    nobody = {"name": "mine", "annotations": {}, "labels": {names.LEASE: ID, names.USER: "alice"}}
     assert lease_id_of(pod(RUNNING, metadata=nobody)) is None
 
 

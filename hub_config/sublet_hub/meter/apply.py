@@ -25,13 +25,17 @@ class Applier:
         self._books = books
         self._cluster = cluster
 
-    def apply(self, action: Action) -> bool:
-        """Carry out one action. Tells whether it succeeded; one that didn't is planned again next round."""
+    def apply(self, action: Action, *, again: bool = False) -> bool:
+        """Carry out one action. Tells whether it succeeded; one that didn't is planned again next round. `again`: one
+        on the same lease failed just before, and was logged.
+        """
         kind = type(action).__name__.lower()
         try:
             self._do(action)
         except (PublicError, LeaseUnknownError, OSError) as error:
-            log.error("could not %s lease %s: %s", kind, action.lease_id, error)
+            log.log(
+                logging.DEBUG if again else logging.ERROR, "could not %s lease %s: %s", kind, action.lease_id, error
+            )
             metrics.ACTIONS.labels(kind, "failed").inc()
             return False
         metrics.ACTIONS.labels(kind, "done").inc()

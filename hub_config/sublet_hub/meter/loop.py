@@ -11,7 +11,7 @@ from sublet_hub.cluster.base import Cluster, Observed
 from sublet_hub.domain.lease import Lease, LeaseState
 from sublet_hub.meter import metrics
 from sublet_hub.meter.apply import Applier
-from sublet_hub.meter.plan import Action, End, Start, Warn, plan
+from sublet_hub.meter.plan import Action, End, Fault, Start, Warn, plan
 from sublet_hub.storage import metering
 from sublet_hub.storage.anchors import Anchors
 from sublet_hub.storage.books import Books
@@ -45,6 +45,8 @@ class Meter:
         self._applier = Applier(books, cluster)
         self._warned: frozenset[tuple[str, int, int]] = frozenset()
         self._strays: frozenset[str] = frozenset()
+        self._faults: frozenset[Fault] = frozenset()
+        self._failing: frozenset[str] = frozenset()
         self._next_anchor = 0.0
         self._next_housekeeping = 0.0
 
@@ -91,11 +93,18 @@ class Meter:
             log.error("no leases are granted for now: %s", trouble)
 
     def _apply(self, actions: Sequence[Action]) -> None:
-        """Apply in order; once an action on a lease fails, that lease's later ones wait for the next round."""
+        """Apply in order; once an action on a lease fails, that lease's later ones wait for the next round.
+
+        What is still wrong, or fails again, is not told again: nobody reads a line a second.
+        """
         failed: set[str] = set()
         for action in actions:
-            if action.lease_id not in failed and not self._applier.apply(action):
+            if action.lease_id in failed or action in self._faults:
+                continue
+            if not self._applier.apply(action, again=action.lease_id in self._failing):
                 failed.add(action.lease_id)
+        self._faults = frozenset(action for action in actions if isinstance(action, Fault))
+        self._failing = frozenset(failed)
 
     def _leases(self, observed: Sequence[Observed]) -> dict[str, Lease]:
         with self._books.store.transaction(write=False) as tx:

@@ -47,7 +47,12 @@ def claims_of(pod: Pod) -> Claims | None:
 
 
 def _exact(pod: Pod, key: str) -> str | None:
-    return pod.metadata.annotation(key) or pod.metadata.label(key)
+    """What the annotation has, else the label, where who made the pod by hand gave no more."""
+    exact = pod.metadata.annotation(key)
+    if exact is not None:
+        return exact
+    label = pod.metadata.label(key)
+    return names.account_of(label) if label is not None and key == names.ACCOUNT else label
 
 
 def stray_of(pod: Pod) -> Stray | None:

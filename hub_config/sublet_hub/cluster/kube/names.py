@@ -58,6 +58,11 @@ def label_value(exact: str) -> str:
     return f"{readable}--{digest}"
 
 
+def account_of(label: str) -> str:
+    """The account that a label's value stands for where nothing more exact is known: `user:alice` of `user.alice`."""
+    return re.sub(r"^(user|group)\.", r"\1:", label)
+
+
 def pod_name(user: str, server_name: str, lease_id: str) -> str:
     """The name of the pod of a lease: readable, allowed, and another one for each lease, so that a pod which waits
     for the meter never stands in the way of the next start. Only a pod of this name is the lease's own; others that

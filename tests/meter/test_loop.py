@@ -1,0 +1,99 @@
+"""The meter's rounds over a cluster that is scripted: what is told, and how often."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from sublet_hub import storage
+from sublet_hub.cluster.base import Claims, LeaseUnknownError, Observed, Stray
+from sublet_hub.meter import metrics
+from sublet_hub.meter.loop import Meter
+from sublet_hub.storage.anchors import Anchors
+from sublet_hub.storage.store import Store
+from tests.fixtures import books as made_books
+from tests.fixtures.factories import NOW
+
+ID = "0123456789abcdef0123456789abcdef"
+TOLD = "was started past the hub"
+
+
+class Scripted:
+    """A cluster in which one thing runs, that was started past the hub, and one stray."""
+
+    def __init__(self, flavor: str) -> None:
+        self.claims = Claims("alice", "user:alice", flavor, "surplus")
+
+    def observe(self) -> Sequence[Observed]:
+        return [Observed(ID, NOW, None, None, None, None, alive_at_ms=NOW, claims=self.claims)]
+
+    def strays(self) -> Sequence[Stray]:
+        return [Stray("miner", 2)]
+
+    def trouble(self) -> str | None:
+        return None
+
+    def arm(self, lease_id: str, deadline_ms: int, reason: str) -> None:
+        raise LeaseUnknownError(lease_id)
+
+    def stop(self, lease_id: str) -> None: ...
+
+    def forget(self, lease_id: str) -> None: ...
+
+    def withdraw(self, lease_id: str) -> bool:
+        return False
+
+
+@pytest.fixture
+def store() -> Store:
+    return storage.open_store(storage.MEMORY_URL)
+
+
+def rounds(store: Store, folder: Path, flavor: str, number: int = 6) -> None:
+    meter = Meter(made_books.books(store), Scripted(flavor), Anchors(folder / "anchors"), 1)
+    for _ in range(number):
+        meter.round()
+
+
+def past_the_hub() -> float:
+    return float(metrics.FAULTS.labels("past_the_hub")._value.get())
+
+
+def test_what_was_started_past_the_hub_is_told_of_once(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = past_the_hub()
+    rounds(store, tmp_path, "gpu-1x")
+    assert past_the_hub() == before + 1
+    assert caplog.text.count(TOLD) == 1
+    with store.transaction(write=False) as tx:
+        assert [lease.id for lease in tx.open_leases()] == [ID]
+
+
+def test_what_can_not_be_adopted_is_told_of_once_all_the_same(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = past_the_hub()
+    rounds(store, tmp_path, "no-such-flavor")
+    assert past_the_hub() == before + 1
+    assert caplog.text.count(TOLD) == 1
+    assert caplog.text.count("could not adopt") == 1
+
+
+def test_an_action_that_keeps_failing_is_tried_again_and_logged_once(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = metrics.ACTIONS.labels("arm", "failed")._value.get()
+    caplog.set_level(logging.INFO)
+    rounds(store, tmp_path, "gpu-1x")
+    assert metrics.ACTIONS.labels("arm", "failed")._value.get() == before + 4  # after one to adopt and one to start
+    assert caplog.text.count("could not arm") == 1
+
+
+def test_a_stray_is_told_of_once_and_counted(store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rounds(store, tmp_path, "gpu-1x")
+    assert caplog.text.count("miner holds 2 GPUs and is no lease") == 1
+    assert metrics.STRAY_GPUS._value.get() == 2
