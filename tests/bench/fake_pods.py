@@ -93,17 +93,28 @@ def _make_namespace(connection: Connection, name: str) -> None:
     _until(lambda: _is_there(connection, SERVICE_ACCOUNTS, "default", name), "a service account")
 
 
-def make(connection: Connection, into: str, lease_ids: Sequence[str], *, node: str, finalizer: bool = False) -> None:
-    """Make a running pod for each lease. With `finalizer`, they stay until the meter or `remove` lets them go."""
+def make(
+    connection: Connection,
+    into: str,
+    lease_ids: Sequence[str],
+    *,
+    node: str,
+    finalizer: bool = False,
+    first: int = 0,
+    deadline_ms: int | None = None,
+) -> None:
+    """Make a running pod for each lease, of users whose numbers begin with `first`. With `finalizer`, they stay until
+    the meter or `remove` lets them go. Without a deadline, they have hours."""
+    until_ms = deadline_ms or time.time_ns() // 1_000_000 + 8 * 3_600_000
 
     def one(numbered: tuple[int, str]) -> None:
         number, lease_id = numbered
-        body = pod(number, lease_id, node, finalizer=finalizer)
+        body = pod(number, lease_id, node, finalizer=finalizer, deadline_ms=until_ms)
         connection.create(PODS, body, Object, namespace=into)
         ask = Ask("patch", PODS, into, body["metadata"]["name"], "status")
         _as_kubelet(connection, ask, {"status": running(body)})
 
-    _all(one, enumerate(lease_ids))
+    _all(one, enumerate(lease_ids, first))
 
 
 def remove(connection: Connection, name: str) -> None:
@@ -120,9 +131,14 @@ def remove(connection: Connection, name: str) -> None:
     _all(one, (pod for page in connection.pages(PODS, Pod, namespace=name) for pod in page.items or ()))
 
 
-def pod(number: int, lease_id: str, node: str, *, finalizer: bool) -> Json:
+def user_name(number: int) -> str:
+    """The user of the pod of that number."""
+    return f"user{number}"
+
+
+def pod(number: int, lease_id: str, node: str, *, finalizer: bool, deadline_ms: int) -> Json:
     """A pod as KubeSpawner makes it for a lease: 3 KB, and twice that with what the server adds."""
-    user = f"user{number}"
+    user = user_name(number)
     exact = dict(
         zip(names.IDENTITY, (lease_id, user, f"group:lab{number % 20}", "gpu-1x", "guaranteed"), strict=True)
     )
@@ -148,7 +164,7 @@ def pod(number: int, lease_id: str, node: str, *, finalizer: bool) -> Json:
                 "hub.jupyter.org/kubespawner-version": "7.1.0",
                 "hub.jupyter.org/username": user,
                 names.SERVER: "",
-                names.DEADLINE: str(time.time_ns() // 1_000_000 + 8 * 3_600_000),
+                names.DEADLINE: str(deadline_ms),
                 names.DEADLINE_REASON: "limit",
                 **exact,
             },
@@ -273,7 +289,7 @@ def running(body: Json) -> Json:
 
 def lease_ids(count: int) -> list[str]:
     """So many ids of leases that no book knows."""
-    return [str(uuid.uuid4()) for _ in range(count)]
+    return [uuid.uuid4().hex for _ in range(count)]
 
 
 def _as_kubelet(connection: Connection, ask: Ask, change: Json) -> None:

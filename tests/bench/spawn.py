@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,11 @@ PATIENCE_SECONDS = 90
 BETWEEN_LOOKS_SECONDS = 0.02
 REST_SECONDS = 1.0
 """Between a stop and the next start, for what is left of the stop to be done with. The same for both."""
+
+COLUMNS = ("hub", "median in s", "p10 in s", "p90 in s")
+
+Way = tuple[Session, Mapping[str, str]]
+"""Who starts a server where, and with what options."""
 
 CONFIG = Path(__file__).with_name("stock_hub_config.py")
 CATALOG = """\
@@ -146,11 +151,27 @@ def _sublet(folder: Path) -> Platform:
 
 def _measure(ours: Platform, stock: Platform, rounds: int, warm_up: int) -> Result:
     at_ours, at_stock = ours.sign_in(USER), stock.sign_in(USER)
-    ways: dict[str, tuple[Session, dict[str, str]]] = {
+    ways: dict[str, Way] = {
         "Sublet": (at_ours, {"flavor": "one"}),
         "JupyterHub alone": (at_stock, {}),
         "JupyterHub alone, told to look every 50 ms": (at_stock, {"eager": "yes"}),
     }
+    seconds = in_turns(ways, rounds, warm_up)
+    sublet, alone, eager = map(median, seconds.values())
+    return Result(
+        title="From the request for a server to JupyterLab",
+        limits=(Limit("ratio of medians", sublet / alone, AT_MOST),),
+        columns=COLUMNS,
+        rows=rows_of(seconds),
+        samples=f"{rounds} starts each, in turns",
+        notes=(
+            f"Against a hub that is as quick to notice that a server listens, the ratio is {sublet / eager:.2f}.",
+        ),
+    )
+
+
+def in_turns(ways: Mapping[str, Way], rounds: int, warm_up: int) -> dict[str, list[float]]:
+    """Seconds of each start, by way; who begins changes from round to round."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(warm_up + rounds):
         turns = list(ways)
@@ -161,24 +182,18 @@ def _measure(ours: Platform, stock: Platform, rounds: int, warm_up: int) -> Resu
             _stop(session)
             if number >= warm_up:
                 seconds[name].append(taken)
-    rows = [
+    return seconds
+
+
+def rows_of(seconds: Mapping[str, Sequence[float]]) -> tuple[tuple[str, ...], ...]:
+    """A row for each way, with `COLUMNS`."""
+    return tuple(
         (name, f"{median(of):.2f}", f"{percentile(of, 10):.2f}", f"{percentile(of, 90):.2f}")
         for name, of in seconds.items()
-    ]
-    sublet, alone, eager = map(median, seconds.values())
-    return Result(
-        title="From the request for a server to JupyterLab",
-        limits=(Limit("ratio of medians", sublet / alone, AT_MOST),),
-        columns=("hub", "median in s", "p10 in s", "p90 in s"),
-        rows=tuple(rows),
-        samples=f"{rounds} starts each, in turns",
-        notes=(
-            f"Against a hub that is as quick to notice that a server listens, the ratio is {sublet / eager:.2f}.",
-        ),
     )
 
 
-def _start(session: Session, options: dict[str, str]) -> float:
+def _start(session: Session, options: Mapping[str, str]) -> float:
     begun = time.perf_counter()
     session.start_server(**options).raise_for_status()
     while not session.client.get(f"/user/{session.user}/api").is_success:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, cast
 from jupyterhub.spawner import SimpleLocalProcessSpawner
 from jupyterhub.utils import can_connect
 
-from sublet_hub.hub.supervised_spawner import LOOK_LISTENER_SECONDS
+from sublet_hub.hub.listening import LOOK_SECONDS
 
 if TYPE_CHECKING:
     from traitlets.config import Config
@@ -34,7 +34,7 @@ class StockSpawner(SimpleLocalProcessSpawner):  # type: ignore[misc]  # JupyterH
     async def start(self) -> tuple[str, int]:
         ip, port = cast(tuple[str, int], await super().start())
         while self.user_options.get("eager") and not can_connect(ip, port):  # noqa: ASYNC110 - a port
-            await asyncio.sleep(LOOK_LISTENER_SECONDS)
+            await asyncio.sleep(LOOK_SECONDS)
         return ip, port
 
 
