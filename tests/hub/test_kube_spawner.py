@@ -295,19 +295,26 @@ async def test_a_home_that_can_not_be_made_is_told(make: Make, api: FakeApi, kub
     assert given_back(api) == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("0/9 nodes are available: 9 Insufficient nvidia.com/gpu.", pod_wording.NO_ROOM),
+        ("0/9 nodes are available: 9 node(s) had volume node affinity conflict.", pod_wording.NO_HOME),
+    ],
+)
 async def test_a_start_that_takes_too_long_says_why_and_leaves_nothing(
-    make: Make, api: FakeApi, kube: FakeKube
+    make: Make, api: FakeApi, kube: FakeKube, said: str, sentence: str
 ) -> None:
     def waits(pod: Json) -> None:
         pod["status"]["conditions"] = [
-            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/9 nodes"}
+            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said}
         ]
 
     kube.on_create = waits
     refused = await refusal_of(make(start_timeout=6))
     assert refused.reason == "start-timeout"
-    assert refused.message == f"Your server did not start within {wording.duration(1)}. {pod_wording.NO_ROOM}"
-    assert "0/9 nodes" in refused.log_message
+    assert refused.message == f"Your server did not start within {wording.duration(1)}. {sentence}"
+    assert said in refused.log_message
     assert (given_back(api), len(kube.asked("DELETE", "pods"))) == (1, 1)
 
 

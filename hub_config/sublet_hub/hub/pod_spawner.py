@@ -330,12 +330,15 @@ class PodSpawner(KubeSpawner):
 
     def _late(self, seconds: float) -> LeaseRefusedError:
         seen = self._seen() if self.pod_reflector else None
-        warnings = [event for event in reversed(self.events) if event.get("type") == "Warning"]
-        reasons = [*([seen.reason] if seen else ()), *(event.get("reason") or "" for event in warnings)]
-        details = [f"{seen.reason} {seen.message}"] if seen else []
-        details += [f"{event.get('reason')} {event.get('message')}" for event in warnings]
-        sentence = pod_wording.not_started(seconds, reasons)
-        return self._failed(sentence, "start-timeout", "did not start in time: " + "; ".join(details))
+        said = [(seen.reason, seen.message)] if seen else []
+        said += [
+            (event.get("reason") or "", event.get("message") or "")
+            for event in reversed(self.events)
+            if event.get("type") == "Warning"
+        ]
+        sentence = pod_wording.not_started(seconds, said)
+        details = "; ".join(f"{reason} {message}" for reason, message in said)
+        return self._failed(sentence, "start-timeout", f"did not start in time: {details}")
 
     def _not_admitted(self, status: int | None, details: str) -> LeaseRefusedError:
         sentence = pod_wording.refused(status, details)

@@ -3,7 +3,7 @@ in the log."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sublet_hub.cluster.kube.names import WARDEN
@@ -72,10 +72,18 @@ def step(event: Json) -> str | None:
     return STEPS.get(event.get("reason") or "")
 
 
-def not_started(seconds: float, reasons: list[str]) -> str:
-    """Why a start was given up after a time; `reasons` are the cluster's, the most telling first."""
-    why = next((TROUBLE[reason] for reason in reasons if reason in TROUBLE), "")
+def not_started(seconds: float, said: Sequence[tuple[str, str]]) -> str:
+    """Why a start was given up after a time; `said`: reasons and messages, the most telling first."""
+    why = next((_trouble(*each) for each in said if each[0] in TROUBLE), "")
     return f"Your server did not start within {wording.duration(round(seconds))}. {why}".rstrip()
+
+
+def _trouble(reason: str, message: str) -> str:
+    """A scheduler gives one reason for a node that is full and for a home that is on none of them."""
+    sentence = TROUBLE[reason]
+    return (
+        NO_HOME if sentence == NO_ROOM and ("PersistentVolumeClaim" in message or "volume" in message) else sentence
+    )
 
 
 def ended_early(reason: str) -> str:
