@@ -14,7 +14,7 @@ from tests.kube.kubectl import Namespace, is_ready, until
 
 IMAGE = os.environ.get("SUBLET_TEST_POSTGRES_IMAGE", "sublet-test-postgres:test")
 NAME = "database"
-SECRET = "database"  # noqa: S105 - the name of one
+SECRET = "database"
 PORT = 5432
 
 
@@ -48,6 +48,10 @@ class Postgres:
             return pod is not None and is_ready(pod)
 
         until(answers, "PostgreSQL to answer", 120)
+
+    def stop(self) -> None:
+        """Have it end, until it is started again."""
+        self.namespace.kubectl("scale", "statefulset", NAME, "--replicas=0")
 
     def kill(self) -> None:
         """Have the pod end within a second, and another take up its data. Never without waiting for its node's word:
