@@ -182,7 +182,7 @@ async def test_a_stop_in_a_hurry_still_has_the_node_say_when(make: Make, kube: F
 
 
 async def test_a_stop_gives_up_waiting_for_a_lost_node(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sublet_hub.hub.pod_spawner.END_SECONDS", -6.9)
+    monkeypatch.setattr("sublet_hub.hub.pod_watch.END_SECONDS", -6.9)
     spawner = make()
     await spawner.start()
     await spawner.stop()

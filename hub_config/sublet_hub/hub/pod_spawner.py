@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
-from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from aiohttp import ClientError
-from jupyterhub.utils import exponential_backoff
-from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
-from kubespawner import KubeSpawner
 from kubespawner.clients import shared_client
 from traitlets import Dict, Float, Instance
 
@@ -25,20 +19,9 @@ from sublet_hub.cluster.kube.placement import Placement
 from sublet_hub.cluster.kube.warden import UnguardedError, Warden
 from sublet_hub.hub import listening, pod_wording
 from sublet_hub.hub.pod_fields import Json, PlacementError, PodSettings, environment, lease_pod, placement_of
-from sublet_hub.hub.pod_state import UNKNOWN_EXIT, PodState, read_state
+from sublet_hub.hub.pod_state import PodState, read_state
+from sublet_hub.hub.pod_watch import LOOK_SECONDS, NO_ANSWER, TRIED_AGAIN, WatchedPod
 from sublet_hub.hub.refusal import Explanation, LeaseRefusedError
-
-TRIED_AGAIN = frozenset({429, 500, 502, 503, 504})
-"""Answers of an API server that may be another one a moment later."""
-
-NO_ANSWER = (ClientError, OSError, TimeoutError)
-
-SHORTEST_GRACE_SECONDS = 1
-"""Never 0: that takes a pod's word for ended before its node has said so."""
-
-LOOK_SECONDS = 0.05
-END_SECONDS = 30.0
-"""How long, beyond its grace, a stop waits for a pod's end: its node may be lost."""
 
 TELLING_SECONDS = 5.0
 """How much before JupyterHub gives up a start we do, to say why."""
@@ -47,7 +30,7 @@ ANOTHER_CATALOG = "This flavor can’t be started at the moment. The administrat
 TOO_LATE = "The cluster took too long. Nothing was charged; try again."
 
 
-class PodSpawner(KubeSpawner):
+class PodSpawner(WatchedPod):
     """JupyterHub's spawner for Kubernetes, for pods of leases.
 
     It is given its lease by LeaseMixin, which stands before it, and takes nothing from options of users.
@@ -70,7 +53,6 @@ class PodSpawner(KubeSpawner):
     ).tag(config=True)
 
     _capabilities: ClassVar[Capabilities | None] = None
-    _starting = False
     _pod_wanted = False
 
     # ---------------------------------------------------------------- start
@@ -227,105 +209,6 @@ class PodSpawner(KubeSpawner):
                     told = step
                     yield {"progress": 45 + event.get("progress", 90) // 2, "message": step}
 
-    # ---------------------------------------------------------------- watch and stop
-
-    async def poll(self) -> int | None:
-        """None while the notebook runs or may yet, else its exit code. Costs no request, but to make sure that a pod
-        which isn't seen any more is gone. Where the cluster doesn't answer, nothing is known to have ended."""
-        try:
-            await self._start_watching_pods()
-            state = await self._look()
-            if state is not None and state.ready:
-                await super().poll()  # follows a pod whose address has changed
-        except (ApiException, *NO_ANSWER) as error:
-            self.log.warning("Whether pod %s runs is not known: %r", self.pod_name, error)
-            return None
-        if state is None:
-            return None if self._starting else UNKNOWN_EXIT
-        if state.ended and not state.deleting:
-            await self._let_go()
-        return state.exit_code
-
-    async def stop(self, now: bool = False) -> None:
-        """Have the pod ended, and wait until the notebook is. The object stays until the meter has posted the end; no
-        start waits for that."""
-        await self._start_watching_pods()
-        grace = SHORTEST_GRACE_SECONDS if now else max(SHORTEST_GRACE_SECONDS, self.delete_grace_period)
-        await exponential_backoff(
-            partial(self._request_deletion, grace),
-            f"pod {self.pod_name} could not be deleted",
-            timeout=self.k8s_api_request_retry_timeout,
-        )
-        deadline = time.monotonic() + grace + END_SECONDS
-        while (state := self._seen()) is not None and not state.ended:
-            if time.monotonic() > deadline:
-                self.log.error("Pod %s is to be deleted, and its end has not been seen", self.pod_name)
-                return
-            await asyncio.sleep(LOOK_SECONDS)
-
-    async def _let_go(self) -> None:
-        """Have a pod that is of no use any more deleted. Where that fails, the meter does it."""
-        try:
-            await self._request_deletion(SHORTEST_GRACE_SECONDS)
-        except ApiException as error:
-            self.log.warning("Pod %s could not be deleted: %s", self.pod_name, error)
-
-    async def _request_deletion(self, grace_seconds: int) -> bool:
-        """Ask once for the pod's end; False for another try. That it is gone is as good."""
-        options = client.V1DeleteOptions(grace_period_seconds=grace_seconds)
-        deleting = self.api.delete_namespaced_pod(self.pod_name, self.namespace, body=options, _preload_content=False)
-        try:
-            await self._answer_of(deleting)
-        except NO_ANSWER as error:
-            self.log.warning("No answer to the deletion of pod %s: %r", self.pod_name, error)
-            return False
-        except ApiException as error:
-            if error.status in TRIED_AGAIN:
-                return False
-            if error.status != 404:
-                raise
-        return True
-
-    def _seen(self) -> PodState | None:
-        """What the watch knows of the pod."""
-        pod = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
-        return None if pod is None else read_state(pod)
-
-    async def _look(self) -> PodState | None:
-        """The same. A watch may begin with what was a while ago: whether a pod is gone is asked."""
-        seen = self._seen()
-        if seen is not None or self._starting:
-            return seen
-        pod = await self._read_pod()
-        return None if pod is None else read_state(pod)
-
-    async def _read_pod(self) -> Mapping[str, Any] | None:
-        reading = self.api.read_namespaced_pod(self.pod_name, self.namespace, _preload_content=False)
-        try:
-            return await self._answer_of(reading)
-        except ApiException as error:
-            if error.status == 404:
-                return None
-            raise
-
-    async def _answer_of(self, request: Awaitable[Any], seconds: float | None = None) -> Json:
-        """The answer as it is. The client's own models refuse what is newer than they are, after the fact."""
-        async with asyncio.timeout(self.k8s_api_request_timeout if seconds is None else seconds):
-            response = await request
-            body = await response.text()
-        if not response.ok:
-            error = ApiException(status=response.status, reason=response.reason)
-            error.body = body
-            raise error
-        answer: Json = json.loads(body)
-        return answer
-
-    async def _start_watching_pods(self, replace: bool = False) -> Any:
-        return await super()._start_watching_pods(replace=replace or _has_given_up(self.pod_reflector))
-
-    async def _start_watching_events(self, replace: bool = False) -> Any:
-        return await super()._start_watching_events(replace=replace or _has_given_up(self.event_reflector))
-
     # ---------------------------------------------------------------- what a user is told
 
     def _late(self, seconds: float) -> LeaseRefusedError:
@@ -349,10 +232,3 @@ class PodSpawner(KubeSpawner):
             Explanation(sentence), reason, status_code=503, log_message=f"Pod {self.pod_name}: {details}"
         )
         return refused
-
-
-def _has_given_up(reflector: Any) -> bool:
-    """Whether a watch has ended for good, as KubeSpawner's do after some time without an API server."""
-    if reflector is None or not reflector.first_load_future.done():
-        return False
-    return reflector.watch_task is None or bool(reflector.watch_task.done())
