@@ -6,7 +6,6 @@ the clock inside the container a second more or less is right.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
@@ -18,10 +17,12 @@ import pytest
 from sublet_hub.domain.lease import EndReason, LeaseState
 from sublet_hub.storage import leasing
 from tests.fixtures.kube import Image
+from tests.kube.evicting import evict
 from tests.kube.kubectl import NO_FINALIZERS, Cluster, Namespace, kubectl
 from tests.kube.kubectl import until as until_asked
 from tests.kube.leases import (
     GRACE_SECONDS,
+    KEEPS_RECORDS,
     Platform,
     gpu_seconds,
     offered,
@@ -40,9 +41,6 @@ CUT_SECONDS = 1.0
 
 WATCHED_SECONDS = CUT_SECONDS + 2 * BEAT_SECONDS + 0.3
 """How far the ledger may be from the first and the last beat; some of it is what a busy node takes to run `date`."""
-
-KEEPS_RECORDS = (1, 22)
-"""Before, evictions throw the containers' records away, and deletions do at times."""
 
 TOLD_LATE_SECONDS = 20.0
 """How long a busy kubelet of those may take to tell of an end: it says five things a second, of all its pods."""
@@ -81,10 +79,7 @@ def _unmark(then: Act) -> Act:
 
 
 def _evict(ends: Ends, pod: str, _lease_id: str) -> None:
-    version = "policy/v1" if ends.cluster.version >= (1, 22) else "policy/v1beta1"
-    asked = {"apiVersion": version, "kind": "Eviction", "metadata": {"name": pod, "namespace": ends.namespace.name}}
-    path = f"/api/v1/namespaces/{ends.namespace.name}/pods/{pod}/eviction"
-    kubectl("create", "--raw", path, "-f", "-", text=json.dumps(asked))
+    evict(ends.namespace, pod)
 
 
 def _preempt(ends: Ends, _pod: str, _lease_id: str) -> None:

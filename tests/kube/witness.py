@@ -52,9 +52,14 @@ class Witness:
     def runs(self, name: str) -> bool:
         return "running" in self.state(name)
 
-    def held_seconds(self, name: str) -> float | None:
+    @staticmethod
+    def ms(text: str) -> int:
+        """A time of the API in milliseconds."""
+        return round(_time(text).timestamp() * 1000)
+
+    def held_seconds(self, name: str, container: str = "notebook") -> float | None:
         """How long a container ran by its own times; None where they aren't there."""
-        over = self.state(name).get("terminated", {})
+        over = self.state(name, container).get("terminated", {})
         if not over.get("startedAt") or not over.get("finishedAt"):
             return None
         return (_time(over["finishedAt"]) - _time(over["startedAt"])).total_seconds()
