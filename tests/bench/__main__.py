@@ -16,7 +16,8 @@ import traceback
 from collections.abc import Callable, Mapping
 
 from tests.bench import admission, end_of_lease, kube_meter, kube_spawn, meter_round, page, quota_api, resync, spawn
-from tests.bench.figures import Record, Result, Skipped, load, machine, now
+from tests.bench.figures import Record, Result, load, machine, now
+from tests.fixtures.kube import why_missing
 
 BENCHES: Mapping[str, Callable[..., Result]] = {
     "spawn": spawn.run,
@@ -29,6 +30,8 @@ BENCHES: Mapping[str, Callable[..., Result]] = {
     "kube-meter": kube_meter.run,
     "resync": resync.run,
 }
+ON_A_CLUSTER = frozenset({"kube-spawn", "kube-meter", "resync"})
+"""Those that measure on the Kubernetes cluster that KUBECONFIG names. Where there is none, their last figures stay."""
 
 
 def main() -> int:
@@ -47,14 +50,14 @@ def main() -> int:
 
 
 def _run(name: str, *, quick: bool) -> bool:
-    """Run one bench; False where it fails or a limit of it does not hold. Of one that is skipped, the last figures
-    stay."""
+    """Run one bench; False where it fails or a limit of it does not hold."""
+    missing = why_missing() if name in ON_A_CLUSTER else None
+    if missing is not None:
+        sys.stdout.write(f"{name}: skipped, {missing}\n")
+        return True
     load_before, begun, at = load(), time.monotonic(), now()
     try:
         result = BENCHES[name](quick=quick)
-    except Skipped as why:
-        sys.stdout.write(f"{name}: skipped, {why}\n")
-        return True
     except Exception:  # noqa: BLE001 - the other benches are worth running all the same
         sys.stdout.write(f"{name}: FAILED\n{traceback.format_exc()}\n")
         return False

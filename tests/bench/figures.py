@@ -14,10 +14,6 @@ from pathlib import Path
 import psutil
 
 
-class Skipped(Exception):
-    """A bench lacks what it measures; the message says what."""
-
-
 @dataclass(frozen=True, slots=True)
 class Limit:
     """A promise in one number: `measured` is at most `bound`, or at least."""

@@ -13,9 +13,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from tests.bench import stock_kube_hub
-from tests.bench.figures import Limit, Result, Skipped, median
+from tests.bench.figures import Limit, Result, median
 from tests.bench.spawn import COLUMNS, in_turns, rows_of
-from tests.fixtures.kube import why_missing
 from tests.fixtures.site import Site
 from tests.kube.installed import installed
 from tests.kube.kubectl import Cluster, Namespace, kubectl, until
@@ -27,9 +26,6 @@ USER = "alice"
 
 
 def run(*, quick: bool) -> Result:
-    missing = why_missing()
-    if missing:
-        raise Skipped(missing)
     rounds, warm_up = (QUICK_ROUNDS, QUICK_WARM_UP) if quick else (ROUNDS, WARM_UP)
     with ExitStack() as stack:
         spaces = [stack.enter_context(_namespace()) for _ in range(2)]

@@ -60,6 +60,10 @@ class StockKubeSpawner(kubespawner.spawner.KubeSpawner):  # type: ignore[misc]  
             await asyncio.sleep(LOOK_SECONDS)
         return url
 
+    def _get_pod_port(self, _pod: Any) -> int:
+        """KubeSpawner trips over containers without ports, such as a warden."""
+        return int(self.port)
+
 
 async def guarded(spawner: Any, pod: Any) -> Any:
     """The pod with a warden, for the starts that are to have one."""
