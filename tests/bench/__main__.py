@@ -31,7 +31,7 @@ BENCHES: Mapping[str, Callable[..., Result]] = {
     "resync": resync.run,
 }
 ON_A_CLUSTER = frozenset({"kube-spawn", "kube-meter", "resync"})
-"""Those that measure on the Kubernetes cluster that KUBECONFIG names. Where there is none, their last figures stay."""
+"""Those on the Kubernetes cluster that KUBECONFIG names. Where there is none, their last figures stay."""
 
 
 def main() -> int:
