@@ -310,3 +310,13 @@ def test_a_rolling_limit_tells_when_its_first_use_falls_out(all_books: Books, cl
     metering.beat(all_books)
     assert quotas.read(all_books, ALICE).states[0].used == 0
     assert ask(all_books).state is LeaseState.GRANTED
+
+
+def test_what_ran_on_unposted_is_not_granted_to_another_lease(all_books: Books, clock: TurnedClock) -> None:
+    limit(all_books, gpu_seconds=(3600, "day"))
+    first = ask(all_books, flavor="gpu-2x")
+    metering.start(all_books, first.id, clock.at_ms)
+    clock.turn(1_700_000)
+    metering.beat(all_books)
+    with pytest.raises(QuotaExceeded):
+        ask(all_books, server_name="other")

@@ -21,7 +21,7 @@ from sublet_hub.storage.books import DEFAULT_LOCK, METER, Books
 from sublet_hub.storage.limits import effective_quota, limit_states
 from sublet_hub.storage.notifying import write_notice
 from sublet_hub.storage.planning import replan
-from sublet_hub.storage.posting import append_entry
+from sublet_hub.storage.posting import append_entry, hold_until
 from sublet_hub.storage.store import Transaction
 
 
@@ -70,6 +70,7 @@ def grant(books: Books, wanted: LeaseRequest, *, actor: str) -> Lease:
         now_ms = books.clock.now_ms()
         check_meter(tx, books, now_ms)
         _replace_earlier(tx, books, wanted, now_ms, actor)
+        _hold_what_runs(tx, books, wanted.account, now_ms)
         states = binding_states(tx, user, wanted.account, now_ms)
         policy = books.policy
         hold = first_slice(draw, states, policy.slice_ms, policy.minimum_lease_ms)
@@ -106,6 +107,15 @@ def grant(books: Books, wanted: LeaseRequest, *, actor: str) -> Lease:
             tx, books, actor=actor, action="lease.granted", subject=str(user), lease_id=lease.id, after=after
         )
     return granted
+
+
+def _hold_what_runs(tx: Transaction, books: Books, account: Subject, now_ms: int) -> None:
+    """Hold what the account's leases have used since their holds ran out, and the next slice: posts may be late, such
+    as from a node that nothing is heard of, and what is used meanwhile must not be granted to another lease."""
+    for lease in tx.open_leases(account=account):
+        if lease.started_at_ms is not None and lease.held_until_ms < now_ms:
+            until_ms = min(now_ms + books.policy.slice_ms, lease.deadline.at_ms + books.policy.end_margin_ms)
+            tx.save_lease(hold_until(tx, lease, until_ms, now_ms, "its post is late"))
 
 
 def check_account(user: str, groups: tuple[str, ...], account: Subject) -> None:
