@@ -117,14 +117,14 @@ class PodSpawner(WatchedPod):
         seen = self._seen()
         if seen is not None and seen.ended:
             sentence = pod_wording.ended_early(seen.reason)
-            raise self._failed(sentence, "ended-early", f"ended early: {seen.reason} {seen.message}")
+            raise self._not_started(sentence, "ended-early", f"ended early: {seen.reason} {seen.message}")
         return seen
 
     def _placement(self) -> Placement:
         try:
             return placement_of(self.lease_grant, self.sublet_placements)
         except PlacementError as error:
-            raise self._failed(ANOTHER_CATALOG, "placement", str(error)) from error
+            raise self._not_started(ANOTHER_CATALOG, "placement", str(error)) from error
 
     def _remember(self) -> None:
         """Have the hub's database know of the pod before there is one: a hub that is killed meanwhile takes it up
@@ -140,7 +140,9 @@ class PodSpawner(WatchedPod):
         """Ask once for the pod; False for another try. That a pod of the lease's own name is there already is what an
         earlier try did, whose answer was lost."""
         if time.monotonic() - self.lease_asked_at > self.sublet_grant_ttl / 2:
-            raise self._failed(TOO_LATE, "too-late", "the grant was too old to be used; the meter may have voided it")
+            raise self._not_started(
+                TOO_LATE, "too-late", "the grant was too old to be used; the meter may have voided it"
+            )
         wanted = self._lease_pod(pod)
         self._pod_wanted = True
         try:
@@ -172,7 +174,7 @@ class PodSpawner(WatchedPod):
         try:
             return lease_pod(plain, self.lease_grant, self._placement(), settings, self.pvc_name, warden)
         except UnguardedError as error:
-            raise self._failed(pod_wording.WRONG_POD, "unguarded", str(error)) from error
+            raise self._not_started(pod_wording.WRONG_POD, "unguarded", str(error)) from error
 
     async def _ask_version(self) -> None:
         """Once, and kept for all spawners: a cluster's version changes seldom, and then to a newer one."""
@@ -221,13 +223,13 @@ class PodSpawner(WatchedPod):
         ]
         sentence = pod_wording.not_started(seconds, said)
         details = "; ".join(f"{reason} {message}" for reason, message in said)
-        return self._failed(sentence, "start-timeout", f"did not start in time: {details}")
+        return self._not_started(sentence, "start-timeout", f"did not start in time: {details}")
 
     def _not_admitted(self, status: int | None, details: str) -> LeaseRefusedError:
         sentence = pod_wording.refused(status, details)
-        return self._failed(sentence, "not-admitted", f"the cluster refused it: {status} {details}")
+        return self._not_started(sentence, "not-admitted", f"the cluster refused it: {status} {details}")
 
-    def _failed(self, sentence: str, reason: str, details: str) -> LeaseRefusedError:
+    def _not_started(self, sentence: str, reason: str, details: str) -> LeaseRefusedError:
         refused: LeaseRefusedError = self._refused(
             Explanation(sentence), reason, status_code=503, log_message=f"Pod {self.pod_name}: {details}"
         )
