@@ -9,8 +9,10 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
+from jupyterhub.orm import Server
 from kubespawner.clients import load_config
 
 from sublet_hub.hub import pod_wording, wording
@@ -240,6 +242,39 @@ async def test_while_the_cluster_does_not_answer_nothing_has_ended(make: Make, k
     # The watch that could not begin is begun anew.
     assert await again.poll() is None
     assert again.pod_reflector.pods.keys() == {f"{NAMESPACE}/{again.pod_name}"}
+
+
+def taken_up(make: Make, state: Json) -> Any:
+    """The spawner as a hub makes it from its database, where an address stands that is no longer right."""
+    again = make()
+    again.load_state(state)
+    again.orm_spawner.server = Server(proto="http", ip="10.9.9.9", port=1, base_url="/user/alice/", cookie_name="c")
+    again.db = Mock()
+    return again
+
+
+async def test_a_hub_that_comes_back_waits_for_the_address_of_a_pod_on_its_way(make: Make, kube: FakeKube) -> None:
+    spawner = make()
+    await spawner.start()
+    state = json.loads(json.dumps(spawner.get_state()))
+    await kube.change(spawner.pod_name, {"phase": "Pending"})
+    await LeaseKubeSpawner._stop_all_reflectors()
+    again = taken_up(make, state)
+    asked = asyncio.ensure_future(again.get_url())
+    await asyncio.wait([asked], timeout=0.3)
+    assert not asked.done()
+    await kube.change(spawner.pod_name, RUNS)
+    assert await asked == "http://10.1.2.3:8888/user/alice/"
+
+
+async def test_a_hub_that_comes_back_does_not_wait_for_a_pod_that_is_gone(make: Make, kube: FakeKube) -> None:
+    spawner = make()
+    await spawner.start()
+    state = json.loads(json.dumps(spawner.get_state()))
+    await kube.remove(spawner.pod_name)
+    await LeaseKubeSpawner._stop_all_reflectors()
+    again = taken_up(make, state)
+    assert await again.get_url() == "http://10.9.9.9:1/user/alice/"
 
 
 async def test_a_watch_that_gave_up_is_begun_anew(make: Make, kube: FakeKube) -> None:

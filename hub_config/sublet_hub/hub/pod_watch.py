@@ -28,6 +28,7 @@ SHORTEST_GRACE_SECONDS = 1
 """Never 0: that takes a pod's word for ended before its node has said so."""
 
 LOOK_SECONDS = 0.05
+TAKE_UP_SECONDS = 0.25
 END_SECONDS = 30.0
 """How long, beyond its grace, a stop waits for a pod's end: its node may be lost."""
 
@@ -53,6 +54,20 @@ class WatchedPod(KubeSpawner):
         if state.ended and not state.deleting:
             await self._let_go()
         return state.exit_code
+
+    async def get_url(self) -> str:
+        """Where the server is. JupyterHub asks when it starts, and stops what doesn't answer there in time. A pod
+        that was on its way when the hub went down has no address yet: it is waited for, as its start would have been.
+        """
+        deadline = time.monotonic() + self.start_timeout
+        while await self.poll() is None and not self._is_ready() and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(TAKE_UP_SECONDS)  # the watch tells nobody
+        url: str = await super().get_url()  # which `poll` has set right
+        return url
+
+    def _is_ready(self) -> bool:
+        seen = self._seen() if self.pod_reflector else None
+        return seen is not None and seen.ready
 
     async def stop(self, now: bool = False) -> None:
         """Have the pod ended, and wait until the notebook is. The object stays until the meter has posted the end; no
