@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from urllib.parse import urlsplit
 
 from tests.kube.kubectl import Namespace, is_ready, until
 
-IMAGE = os.environ.get("SUBLET_TEST_POSTGRES_IMAGE", "sublet-test-postgres:test")
 NAME = "database"
 SECRET = "database"
 PORT = 5432
@@ -23,6 +21,7 @@ class Postgres:
     """One server, with one database."""
 
     namespace: Namespace
+    image: str
     password: str = field(default_factory=lambda: secrets.token_hex(12), repr=False)
 
     @property
@@ -38,7 +37,7 @@ class Postgres:
         """Have it made; it answers a while later."""
         url = self._url(NAME, PORT)
         secret = {"url": url, "password": self.password}
-        self.namespace.apply(_object("v1", "Secret", stringData=secret), _service(), _stateful_set())
+        self.namespace.apply(_object("v1", "Secret", stringData=secret), _service(), _stateful_set(self.image))
 
     def wait(self) -> None:
         """Wait until it answers."""
@@ -80,7 +79,7 @@ def _service() -> dict[str, Any]:
     return _object("v1", "Service", spec={"selector": LABELS, "ports": [{"port": PORT, "protocol": "TCP"}]})
 
 
-def _stateful_set() -> dict[str, Any]:
+def _stateful_set(image: str) -> dict[str, Any]:
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
     return _object(
         "apps/v1",
@@ -89,13 +88,13 @@ def _stateful_set() -> dict[str, Any]:
             "serviceName": NAME,
             "replicas": 1,
             "selector": {"matchLabels": LABELS},
-            "template": {"metadata": {"labels": LABELS}, "spec": _pod_spec()},
+            "template": {"metadata": {"labels": LABELS}, "spec": _pod_spec(image)},
             "volumeClaimTemplates": [{"metadata": {"name": "data"}, "spec": claim}],
         },
     )
 
 
-def _pod_spec() -> Mapping[str, Any]:
+def _pod_spec(image: str) -> Mapping[str, Any]:
     password = {"secretKeyRef": {"name": SECRET, "key": "password"}}
     return {
         "automountServiceAccountToken": False,
@@ -105,7 +104,7 @@ def _pod_spec() -> Mapping[str, Any]:
         "containers": [
             {
                 "name": NAME,
-                "image": IMAGE,
+                "image": image,
                 "imagePullPolicy": "IfNotPresent",
                 "env": [{"name": "POSTGRES_PASSWORD", "valueFrom": password}],
                 "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
