@@ -273,11 +273,11 @@ def test_the_ledger_has_what_the_clock_inside_says(ends: Ends, way: str) -> None
 
 
 def test_past_its_cap_an_old_kubelet_keeps_the_end_to_itself(ends: Ends) -> None:
-    """From 1.27 on the ledger is exact. Before, the pod is said to be over before its containers are, and late."""
+    """Since 1.24 the ledger is exact. Before, the pod is said to be over before its containers are, and late."""
     lease = ends.platform.lease(ends.leases["outlives-its-cap"])
     assert (lease.state, lease.end_reason) == (LeaseState.ENDED, EndReason.LIMIT)
     missing = ends.witness.beat_seconds(ends.pods["outlives-its-cap"]) - gpu_seconds(lease)
-    early, late = (GRACE_SECONDS, TOLD_LATE_SECONDS) if ends.cluster.version < (1, 27) else (0, 0)
+    early, late = (GRACE_SECONDS, TOLD_LATE_SECONDS) if ends.cluster.version < (1, 24) else (0, 0)
     assert -late - WATCHED_SECONDS <= missing <= early + WATCHED_SECONDS
 
 

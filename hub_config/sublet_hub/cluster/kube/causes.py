@@ -20,7 +20,7 @@ TAKEN_AWAY = frozenset(
 
 FOUND_DEAD = frozenset({"ContainerStatusUnknown", "Unknown"})
 """Reasons of a container whose end nobody saw: its node went down with it. The first is the kubelet's, without times;
-the second containerd's, with the moment at which it came back itself as the end."""
+the second containerd's, with the moment at which it came back itself as the end (pkg/cri/server/restart.go)."""
 
 KILLED = 137
 """The exit code after SIGKILL."""

@@ -7,7 +7,7 @@ is metered to less than a second more or less than it lasted. They are of the no
 Where an end was not written down, nothing later is claimed than somebody vouches for; each case says below how far
 off that can be. Seen on Kubernetes 1.20: evictions throw the containers' records away, and deletions do at times, so
 that the end is when the kubelet told of it, which on a busy node may be seconds later; a pod past its
-`activeDeadlineSeconds` is said to have failed up to its grace period before its containers end. From 1.27 on a pod is
+`activeDeadlineSeconds` is said to have failed up to its grace period before its containers end. Since 1.24 a pod is
 over only when all of its containers are, and their records stay.
 
 Source of what the fields mean: https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/ and
