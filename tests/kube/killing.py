@@ -30,10 +30,11 @@ class Killer:
 
     def kill_for(self, seconds: float, victims: Sequence[str], pause: tuple[float, float]) -> None:
         """Kill one of `victims` every now and then: parts, `leader` (the meter that meters), `database`, or `all` at
-        once, as often as each stands there."""
-        end = time.monotonic() + seconds
+        once; in any order, as often as each stands there, and then from the beginning."""
+        end, deck = time.monotonic() + seconds, list[str]()
         while time.monotonic() < end:
-            self.kill(self.chance.choice(victims))
+            deck = deck or self.chance.sample(victims, len(victims))
+            self.kill(deck.pop())
             Event().wait(self.chance.uniform(*pause))  # the interval itself is what is wanted
 
     def kill(self, victim: str) -> None:
