@@ -230,6 +230,7 @@ def test_what_is_not_left_is_refused_in_words(release: Installed, sign_in: SignI
     said = page.get_by_role("main")
     expect(said).to_contain_text("limit of 1 GPU at once")
     expect(said).to_contain_text("the people who test this")
+    page.goto("/hub/spawn")
     expect(page.get_by_role("radio", name=re.compile("2 GPU"))).to_be_disabled()
     assert release.lease_pods() == release.leases(user="carol", state="active") == []
 

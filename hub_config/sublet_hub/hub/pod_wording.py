@@ -50,6 +50,7 @@ TROUBLE = {
 """By the reason that pods, containers and events give. Of those that a scheduler or a kubelet may yet mend, a start
 is told only when its time is over."""
 
+HOME_STEP = "Getting your home ready"
 STEPS = {
     "FailedScheduling": "Waiting for a machine with room for this flavor",
     "TriggeredScaleUp": "A machine is being added to the cluster, which takes some minutes",
@@ -69,7 +70,10 @@ def step(event: Json) -> str | None:
     """An event of a pod as a step of its start; None for one that says nothing to its user."""
     if f"{{{WARDEN}" in (event.get("involvedObject") or {}).get("fieldPath", ""):
         return None
-    return STEPS.get(event.get("reason") or "")
+    reason = event.get("reason") or ""
+    if reason == "FailedScheduling" and _is_of_a_home(event.get("message") or ""):
+        return HOME_STEP
+    return STEPS.get(reason)
 
 
 def not_started(seconds: float, said: Sequence[tuple[str, str]]) -> str:
@@ -79,11 +83,13 @@ def not_started(seconds: float, said: Sequence[tuple[str, str]]) -> str:
 
 
 def _trouble(reason: str, message: str) -> str:
-    """A scheduler gives one reason for a node that is full and for a home that is on none of them."""
     sentence = TROUBLE[reason]
-    return (
-        NO_HOME if sentence == NO_ROOM and ("PersistentVolumeClaim" in message or "volume" in message) else sentence
-    )
+    return NO_HOME if sentence == NO_ROOM and _is_of_a_home(message) else sentence
+
+
+def _is_of_a_home(message: str) -> bool:
+    """A scheduler gives one reason for a node that is full and for a home that is on none of them, or not yet made."""
+    return "persistentvolumeclaim" in message.lower() or "volume" in message
 
 
 def ended_early(reason: str) -> str:
