@@ -178,7 +178,7 @@ def test_from_sign_in_to_usage(release: Installed, sign_in: SignIn, complaints: 
         choose(page, "1 GPU")
         steps = page.get_by_role("list", name="What has happened")
         for step in ("Starting 1 GPU", "A machine was found", "The image is there", "Waiting for JupyterLab"):
-            expect(steps).to_contain_text(step)
+            expect(steps).to_contain_text(step, timeout=START_SECONDS * 1000)
         in_lab(page)
         pod = pod_of(release)
         name = pod["metadata"]["name"]
@@ -239,7 +239,7 @@ def test_what_no_node_has_is_given_up_in_words_and_costs_nothing(release: Instal
     page = sign_in("dora")
     choose(page, "64 rare GPUs")
     steps = page.get_by_role("list", name="What has happened")
-    expect(steps).to_contain_text("Waiting for a machine with room for this flavor")
+    expect(steps).to_contain_text("Waiting for a machine with room for this flavor", timeout=START_SECONDS * 1000)
     expect(page.get_by_role("main")).to_contain_text(
         "No machine of the cluster has room for this flavor", timeout=START_SECONDS * 1000
     )

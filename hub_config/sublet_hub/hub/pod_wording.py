@@ -88,7 +88,7 @@ def _trouble(reason: str, message: str) -> str:
 
 
 def _is_of_a_home(message: str) -> bool:
-    """A scheduler gives one reason for a node that is full and for a home that is on none of them, or not yet made."""
+    """A scheduler gives one reason for a node that is full and for a home that is on none, or not made yet."""
     return "persistentvolumeclaim" in message.lower() or "volume" in message
 
 
