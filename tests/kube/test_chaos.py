@@ -48,7 +48,7 @@ pytestmark = [pytest.mark.kube, pytest.mark.slow, pytest.mark.chaos, pytest.mark
 
 USERS = 6
 SECONDS = float(os.environ.get("SUBLET_CHAOS_SECONDS", "60"))
-VICTIMS = (*["hub"] * 3, *["api"] * 4, *["leader"] * 2, *["meter"] * 2, *["proxy"] * 2, "database", "all")
+VICTIMS = (*["hub"] * 3, *["api"] * 4, *["leader"] * 3, "meter", *["proxy"] * 2, "database", "all")
 PAUSE_SECONDS = (2.0, 6.0)
 """Between two kills: what comes back needs several seconds for it, and some of them must be enough."""
 
@@ -59,6 +59,7 @@ SETTLE_SECONDS = 150
 CUT_MS = 2_000
 """Containers' times are cut to the second, and a warden says no a little before the deadline."""
 
+VAGUE_SECONDS = 5.0
 STOP_SECONDS = 30
 """How long the hub may take for a stop: it asks a cluster and an api that may be away more than once."""
 
@@ -71,6 +72,9 @@ TINY = (Path(__file__).parents[1] / "fixtures" / "tiny_server.py").read_text()
 SLOW_USER = "eve"
 SLOWLY = f"import os, time; time.sleep(6 if os.environ['JUPYTERHUB_USER'] == '{SLOW_USER}' else 0)\n"
 SPAWNER = f'c.LeaseKubeSpawner.cmd = ["python3", "-c", {SLOWLY + TINY!r}]'
+KILLED, TERMINATED = 137, 143
+"""Exit codes after SIGKILL and SIGTERM."""
+
 GPUS = {"one": 1, "two": 2}
 
 
@@ -240,10 +244,16 @@ def test_the_ledger_equals_what_ran(stage: Stage) -> None:
 
 @dataclass(frozen=True)
 class Held:
-    """What a lease's container says of itself."""
+    """How long a lease's container ran, by its own times. Before 1.22 kubelets lose some of the ends (`is_vague`):
+    then the end is the moment at which the pod was gone, a few seconds later."""
 
     started: datetime
     ended: datetime
+    is_vague: bool = False
+
+    @property
+    def within_seconds(self) -> float:
+        return VAGUE_SECONDS if self.is_vague else 0.01
 
     @property
     def seconds(self) -> float:
@@ -254,23 +264,29 @@ def compare(stage: Stage, stopped_at: Mapping[str, Sequence[float]]) -> None:
     """The ledger against what ran. `stopped_at`: when each user asked for a stop, in seconds since the epoch."""
     leases = {lease.id: lease for lease in stage.leases()}
     pods = {pod["metadata"]["labels"][names.LEASE]: pod for pod in lease_pods(stage.witness)}
-    held = {lease_id: found for lease_id, pod in pods.items() if (found := held_by(pod)) is not None}
+    held = {id_: found for id_, pod in pods.items() if (found := held_by(pod, stage.witness)) is not None}
+    assert stage.namespace.cluster.version < (1, 22) or not any(each.is_vague for each in held.values())
     ended = {lease_id: lease for lease_id, lease in leases.items() if lease.state is LeaseState.ENDED}
     charged = {lease_id: lease.posted.gpu_time / GPU_TIME_PER_GPU_SECOND for lease_id, lease in leases.items()}
     reasons = Counter(lease.end_reason for lease in ended.values())
     unlike = held.keys() ^ ended.keys()
     assert not unlike, "\n".join(f"{leases.get(id_)}: {told(pods.get(id_))}" for id_ in unlike)
-    total = sum(held[lease_id].seconds * gpus(ended[lease_id]) for lease_id in ended)
+    sure = [lease_id for lease_id in ended if not held[lease_id].is_vague]
+    total = sum(held[lease_id].seconds * gpus(ended[lease_id]) for lease_id in sure)
     log.info("%d leases, %d ended: %s; %.0f GPU-seconds", len(leases), len(ended), dict(reasons), total)
 
     assert len(ended) >= USERS
     for lease_id, lease in ended.items():
-        assert charged[lease_id] == pytest.approx(held[lease_id].seconds * gpus(lease), abs=0.01), lease
-        late = held[lease_id].ended.timestamp() - lease.deadline.at_ms / 1000
-        assert late <= end_margin_ms(GRACE_SECONDS) / 1000, lease
-    assert sum(charged.values()) == pytest.approx(total, rel=0.001)
+        ran = held[lease_id]
+        assert charged[lease_id] / gpus(lease) == pytest.approx(ran.seconds, abs=ran.within_seconds), lease
+        late = ran.ended.timestamp() - lease.deadline.at_ms / 1000
+        assert late <= end_margin_ms(GRACE_SECONDS) / 1000 + ran.within_seconds, lease
+    assert sum(charged[lease_id] for lease_id in sure) == pytest.approx(total, rel=0.001)
     assert not any(container["restartCount"] for pod in pods.values() for container in containers(pod))
-    strange = [lease for lease in ended.values() if not is_explained(lease, stopped_at.get(lease.user, ()))]
+    starved = {lease.id for lease in ended.values() if is_starved(lease, pods[lease.id])}
+    log.info("%d were ended since the node was too busy for their wardens to answer", len(starved))
+    others = [lease for lease in ended.values() if lease.id not in starved]
+    strange = [lease for lease in others if not is_explained(lease, stopped_at.get(lease.user, ()))]
     assert not strange, "\n".join(f"{lease}: {told(pods[lease.id])}" for lease in strange)
     with stage.books() as books:
         store = books.store
@@ -294,6 +310,13 @@ def is_explained(lease: Lease, stopped_at: Sequence[float]) -> bool:
     )
 
 
+def is_starved(lease: Lease, pod: Object) -> bool:
+    """Whether the kubelet ended a notebook early, with nobody having asked for it: its probe had no answer for several
+    seconds. That is for want of processor time, which nothing of what is killed here gives or takes."""
+    over = notebook_of(pod).get("terminated", {})
+    return lease.end_reason is EndReason.EXITED and over.get("exitCode") in (KILLED, TERMINATED)
+
+
 def lease_pods(seen: Witness) -> Iterator[Object]:
     return (pod for pod in seen.last.values() if names.LEASE in pod["metadata"].get("labels", {}))
 
@@ -303,14 +326,21 @@ def containers(pod: Object) -> Sequence[Mapping[str, Any]]:
     return found
 
 
-def held_by(pod: Object) -> Held | None:
+def held_by(pod: Object, seen: Witness) -> Held | None:
     """When a pod's notebook ran; None where it never did."""
-    state: Mapping[str, Any] = next((each["state"] for each in containers(pod) if each["name"] == names.NOTEBOOK), {})
-    assert "running" not in state, pod
+    name, state = pod["metadata"]["name"], notebook_of(pod)
     over = state.get("terminated", {})
-    if not over.get("startedAt"):
+    if over.get("startedAt"):
+        return Held(datetime.fromisoformat(over["startedAt"]), datetime.fromisoformat(over["finishedAt"]))
+    if name not in seen.started:
         return None
-    return Held(datetime.fromisoformat(over["startedAt"]), datetime.fromisoformat(over["finishedAt"]))
+    return Held(seen.started[name], seen.gone[name], is_vague=True)
+
+
+def notebook_of(pod: Object) -> Mapping[str, Any]:
+    """The state of its container."""
+    found: Mapping[str, Any] = next((each["state"] for each in containers(pod) if each["name"] == names.NOTEBOOK), {})
+    return found
 
 
 def gpus(lease: Lease) -> int:
@@ -380,7 +410,7 @@ def test_a_lease_ends_on_time_with_all_of_sublet_gone(stage: Stage) -> None:
         name = pod["metadata"]["name"]
         over = stage.namespace.wait_for_pod(name, lambda found: phase(found) in OVER, f"{name} to end")
         assert stage.release.component("meter") == []
-    held = held_by(over)
+    held = held_by(over, stage.witness)
     assert held is not None
     late = held.ended.timestamp() - lease.deadline.at_ms / 1000
     assert gone_at < lease.deadline.at_ms / 1000 - GRACE_SECONDS, "it was over before they were"
