@@ -21,7 +21,7 @@
     find("[data-heading]").textContent = "Your server could not be started";
     find("[data-subheading]").hidden = true;
     find("[data-stop]").hidden = true;
-    find("[data-again]").hidden = false;
+    find("[data-again]").hidden = find(".events .failed a") !== null; // a refusal brings its own way on
   };
 
   events.onmessage = (message) => {
