@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -28,13 +27,11 @@ class Killer:
     chance: random.Random
     kills: Counter[str] = field(default_factory=Counter)
 
-    def kill_for(self, seconds: float, victims: Sequence[str], pause: tuple[float, float]) -> None:
-        """Kill one of `victims` every now and then: parts, `leader` (the meter that meters), `database`, or `all` at
-        once; in any order, as often as each stands there, and then from the beginning."""
-        end, deck = time.monotonic() + seconds, list[str]()
-        while time.monotonic() < end:
-            deck = deck or self.chance.sample(victims, len(victims))
-            self.kill(deck.pop())
+    def kill_each(self, victims: Sequence[str], pause: tuple[float, float]) -> None:
+        """Kill all of these, in any order, one every now and then: parts, `leader` (the meter that meters),
+        `database`, or `all` at once. Of what isn't there just then, nothing is killed."""
+        for victim in self.chance.sample(victims, len(victims)):
+            self.kill(victim)
             Event().wait(self.chance.uniform(*pause))  # the interval itself is what is wanted
 
     def kill(self, victim: str) -> None:

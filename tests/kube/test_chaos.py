@@ -47,8 +47,10 @@ from tests.kube.witness import Witness, witness
 pytestmark = [pytest.mark.kube, pytest.mark.slow, pytest.mark.chaos, pytest.mark.timeout(600)]
 
 USERS = 6
-SECONDS = float(os.environ.get("SUBLET_CHAOS_SECONDS", "60"))
-VICTIMS = (*["hub"] * 3, *["api"] * 4, *["leader"] * 3, "meter", *["proxy"] * 2, "database", "all")
+ROUNDS = int(os.environ.get("SUBLET_CHAOS_ROUNDS", "1"))
+VICTIMS = (*["hub"] * 3, *["api"] * 3, *["leader"] * 2, "meter", *["proxy"] * 2, "database", "all")
+"""What is killed in each round, in any order: that takes a minute."""
+
 PAUSE_SECONDS = (2.0, 6.0)
 """Between two kills: what comes back needs several seconds for it, and some of them must be enough."""
 
@@ -226,7 +228,7 @@ def test_the_ledger_equals_what_ran(stage: Stage) -> None:
         thread.start()
     killer = Killer(stage.namespace, stage.database, random.Random(11))
     try:
-        killer.kill_for(SECONDS, VICTIMS, PAUSE_SECONDS)
+        killer.kill_each(VICTIMS * ROUNDS, PAUSE_SECONDS)
     finally:
         stop.set()
         for thread in (*researchers, reader):
@@ -238,14 +240,14 @@ def test_the_ledger_equals_what_ran(stage: Stage) -> None:
     wait_until(stage.is_over, SETTLE_SECONDS, "every lease closed, and its pod gone")
     stage.database.wait()
     compare(stage, {each.name: each.stopped_at for each in researchers})
-    assert sum(killer.kills.values()) > SECONDS / 10
+    assert sum(killer.kills.values()) >= len(VICTIMS) / 2, "most were not there to be killed"
     assert not [answer for answer in reader.answers if answer[0] == httpx.codes.INTERNAL_SERVER_ERROR]
 
 
 @dataclass(frozen=True)
 class Held:
     """How long a lease's container ran, by its own times. Before 1.22 kubelets lose some of the ends (`is_vague`):
-    then the end is the moment at which the pod was gone, a few seconds later."""
+    then the end is the moment at which the deletion's grace was over, give or take a few seconds."""
 
     started: datetime
     ended: datetime
@@ -311,8 +313,8 @@ def is_explained(lease: Lease, stopped_at: Sequence[float]) -> bool:
 
 
 def is_starved(lease: Lease, pod: Object) -> bool:
-    """Whether the kubelet ended a notebook early, with nobody having asked for it: its probe had no answer for several
-    seconds. That is for want of processor time, which nothing of what is killed here gives or takes."""
+    """Whether the kubelet ended a notebook early, with nobody having asked for it: its probe had no answer for
+    several seconds. That is for want of processor time, which nothing of what is killed here gives or takes."""
     over = notebook_of(pod).get("terminated", {})
     return lease.end_reason is EndReason.EXITED and over.get("exitCode") in (KILLED, TERMINATED)
 
@@ -334,7 +336,7 @@ def held_by(pod: Object, seen: Witness) -> Held | None:
         return Held(datetime.fromisoformat(over["startedAt"]), datetime.fromisoformat(over["finishedAt"]))
     if name not in seen.started:
         return None
-    return Held(seen.started[name], seen.gone[name], is_vague=True)
+    return Held(seen.started[name], datetime.fromisoformat(pod["metadata"]["deletionTimestamp"]), is_vague=True)
 
 
 def notebook_of(pod: Object) -> Mapping[str, Any]:
