@@ -20,7 +20,7 @@ from tests.kube.installed import installed
 from tests.kube.kubectl import Cluster, Namespace, kubectl, until
 
 AT_MOST = 1.05
-ROUNDS, QUICK_ROUNDS = 16, 3
+ROUNDS, QUICK_ROUNDS = 8, 3
 WARM_UP, QUICK_WARM_UP = 2, 1
 USER = "alice"
 
