@@ -38,8 +38,10 @@ class Witness:
         pod = event["object"]
         name = pod["metadata"]["name"]
         self.last[name] = pod
-        if "running" in (state := self.state(name)):
-            self.started[name] = _time(state["running"]["startedAt"])
+        state = self.state(name)
+        since = state.get("running") or state.get("terminated") or {}
+        if since.get("startedAt"):
+            self.started[name] = _time(since["startedAt"])
         if event["type"] == "DELETED":
             self.gone[name] = datetime.now(UTC)
 
@@ -49,8 +51,9 @@ class Witness:
         found: Object = next((each["state"] for each in statuses if each["name"] == container), {})
         return found
 
-    def runs(self, name: str) -> bool:
-        return "running" in self.state(name)
+    def started_ms(self, name: str) -> int:
+        """When a notebook was started, by its own time."""
+        return round(self.started[name].timestamp() * 1000)
 
     @staticmethod
     def ms(text: str) -> int:
@@ -70,11 +73,11 @@ class Witness:
         with self._said(name).open("wb") as file:
             self._listening[name] = subprocess.Popen(command, stdout=file, stderr=subprocess.DEVNULL)
 
-    def beat_seconds(self, name: str) -> float:
-        """From the first to the last beat."""
+    def beats_ms(self, name: str) -> tuple[float, float]:
+        """When a container's first and last beats were."""
         # kubectl says among them, at times, that there is nothing more.
-        beats = [float(each) for each in re.findall(r"^\d{10}\.\d+$", self._said(name).read_text(), re.MULTILINE)]
-        return beats[-1] - beats[0]
+        beats = re.findall(r"^\d{10}\.\d+$", self._said(name).read_text(), re.MULTILINE)
+        return float(beats[0]) * 1000, float(beats[-1]) * 1000
 
     def has_fallen_silent(self, name: str) -> bool:
         return self._listening[name].poll() is not None
