@@ -95,6 +95,14 @@ def test_the_tightest_binds() -> None:
     assert (deadline.at_ms, deadline.reason) == (NOW + 600_000, EndReason.LIMIT)
 
 
+def test_a_grant_that_is_planned_anew_is_promised_no_more() -> None:
+    """It may run unseen, while the meter is away, by the deadline that it was granted with."""
+    granted = lease(state=LeaseState.GRANTED, started_at_ms=None)
+    limits = {"l1": [state(What.LEASE_SECONDS, 7200)]}
+    for later in (NOW, NOW + HOUR):
+        assert plan_deadlines(later, [granted], [], limits, MARGINS)["l1"].at_ms == NOW + 2 * HOUR
+
+
 def test_without_limits_the_hard_cap_holds() -> None:
     assert plan_one(lease(), [], []) == Deadline(NOW + MARGINS.longest_ms, EndReason.LIMIT)
 

@@ -149,7 +149,7 @@ def plan_deadlines(
     A deadline that comes nearer never comes nearer than `margins.notice_ms` from now (promise 3: no surprise);
     an ordered deadline is kept as it was ordered.
     """
-    nearest = {lease.id: _hard_cap(lease, now_ms, margins) for lease in leases}
+    nearest = {lease.id: _hard_cap(lease, margins) for lease in leases}
     for state in account_states:
         for lease_id, at in exhaustion(state, leases, now_ms + margins.longest_ms).items():
             _nearer(nearest, lease_id, Deadline(at - margins.end_ms, EndReason.QUOTA, binding(state)))
@@ -163,17 +163,19 @@ def plan_deadlines(
 
 def _own_deadline(lease: Lease, state: LimitState, now_ms: int, margins: Margins) -> Deadline:
     if state.limit.what is What.LEASE_SECONDS:
-        return Deadline(_start(lease, now_ms) + state.limit.raw, EndReason.LIMIT, binding(state))
+        return Deadline(_start(lease) + state.limit.raw, EndReason.LIMIT, binding(state))
     at = min(lease.deadline.at_ms, now_ms + margins.notice_ms)
     return Deadline(at, EndReason.QUOTA, binding(state))
 
 
-def _start(lease: Lease, now_ms: int) -> int:
-    return now_ms if lease.started_at_ms is None else lease.started_at_ms
+def _start(lease: Lease) -> int:
+    """When it began. Of a grant that wasn't seen to start yet, the moment of the grant: it may run since then, with
+    the deadline that follows from it, and nothing that is recomputed meanwhile may promise it more."""
+    return lease.posted_until_ms if lease.started_at_ms is None else lease.started_at_ms
 
 
-def _hard_cap(lease: Lease, now_ms: int, margins: Margins) -> Deadline:
-    return Deadline(_start(lease, now_ms) + margins.longest_ms, EndReason.LIMIT)
+def _hard_cap(lease: Lease, margins: Margins) -> Deadline:
+    return Deadline(_start(lease) + margins.longest_ms, EndReason.LIMIT)
 
 
 def _nearer(nearest: dict[str, Deadline], lease_id: str, deadline: Deadline) -> None:
