@@ -288,7 +288,7 @@ def compare(stage: Stage, stopped_at: Mapping[str, Sequence[float]]) -> None:
     starved = {lease.id for lease in ended.values() if is_starved(lease, pods[lease.id])}
     log.info("%d were ended since the node was too busy for their wardens to answer", len(starved))
     others = [lease for lease in ended.values() if lease.id not in starved]
-    strange = [lease for lease in others if not is_explained(lease, stopped_at.get(lease.user, ()))]
+    strange = [lease for lease in others if not is_explained(lease, pods[lease.id], stopped_at.get(lease.user, ()))]
     assert not strange, "\n".join(f"{lease}: {told(pods[lease.id])}" for lease in strange)
     with stage.books() as books:
         store = books.store
@@ -301,11 +301,14 @@ def told(pod: Object | None) -> str:
     return json.dumps({"metadata": pod["metadata"], "status": pod["status"]}) if pod else "no pod"
 
 
-def is_explained(lease: Lease, stopped_at: Sequence[float]) -> bool:
-    """Whether a lease ended at its deadline, or when its user asked for it, and so not for the deletions' sake."""
+def is_explained(lease: Lease, pod: Object, stopped_at: Sequence[float]) -> bool:
+    """Whether a lease ended at its deadline, or when its user asked for it, and so not for the deletions' sake.
+
+    The deadline that counts is the one its pod has: with no meter there, it stays the grant's.
+    """
     assert lease.ended_at_ms is not None
     if lease.end_reason is EndReason.LIMIT:
-        return lease.ended_at_ms >= lease.deadline.at_ms - CUT_MS
+        return lease.ended_at_ms >= int(pod["metadata"]["annotations"][names.DEADLINE]) - CUT_MS
     # Where the api was away, nobody could say to it who had the pod deleted.
     return lease.end_reason in (EndReason.USER, EndReason.EVICTED) and any(
         -CUT_MS <= lease.ended_at_ms - 1000 * at <= 1000 * STOP_SECONDS for at in stopped_at
