@@ -62,6 +62,10 @@ def served() -> object:
     return create_app(kept, hub.client(), Options(session_key=b"k" * 32))
 
 
+WORDS_ONLY = "/services/sublet/api/flavors"
+"""All its parameters are plain text: a number or a list of one that is sent in their place is text as well, and right
+to be answered."""
+
 REJECTED = ["401", "403", "404", "405", "409", "413", "415", "422"]
 CONFIG = SchemathesisConfig.from_dict({"checks": {"negative_data_rejection": {"expected-statuses": REJECTED}}})
 
@@ -85,4 +89,7 @@ class Token:
 def test_the_api_keeps_to_its_document(case: schemathesis.Case[Any]) -> None:
     if 0 < len(str(case.headers.get(HEADER, ""))) <= LONGEST_KEY:
         case.headers[HEADER] = uuid.uuid4().hex  # the same few come again and again, and conflict
-    case.call_and_validate(checks=CHECKS)
+    over_the_wire = case.operation.path == WORDS_ONLY
+    case.call_and_validate(
+        checks=[each for each in CHECKS if not (over_the_wire and each is openapi_checks.negative_data_rejection)]
+    )

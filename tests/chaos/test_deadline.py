@@ -23,6 +23,9 @@ from sublet_hub.cluster.local import LocalCluster
 LEASES = 20
 FIRST_DEADLINE_MS = 8_000
 APART_MS = 100
+CLOCKS_APART_MS = 50
+"""By how much the wall clock, which the ends are noted by, may be moved against the one that is waited on."""
+
 PATIENCE_SECONDS = 60
 USER_UID = 200_777
 
@@ -96,6 +99,6 @@ def test_leases_end_on_time_with_nothing_of_the_platform_running(
     late_ms = sorted(_late_ms(lease) for lease in observed)
     record_property("late_ms", late_ms)
     sys.stdout.write(f"late by milliseconds: {late_ms}\n")
-    assert late_ms[0] >= 0
+    assert late_ms[0] >= -CLOCKS_APART_MS
     assert late_ms[-1] < 1000
     assert not any(processes.is_alive(parent.child_pid, parent.child_ticks) for parent in parents)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -84,31 +84,32 @@ AWAY: Answer = ("/userinfo", 503, {})
 
 
 @pytest.mark.parametrize(
-    ("kept", "answers", "outcome"),
+    ("kept_then", "answers", "outcome"),
     [
-        (state(), [("/userinfo", 200, ME)], "confirmed"),
-        (state(), [NO, ("/token", 200, NEW), ("/userinfo", 200, ME)], "confirmed"),
-        (state(), [("/userinfo", 200, ME | {"groups": ["other"]})], "refused"),
-        (state(), [("/userinfo", 200, ME | {"sub": "eve"})], "refused"),
-        (state(), [NO, ("/token", 400, {"error": "invalid_grant"})], "refused"),
-        (state(), [NO, ("/token", 503, {})], "refused"),  # the token had time left, so the no was meant
-        (state(refresh=None), [NO], "refused"),
-        (state(refresh=None, expires_in=None), [NO], "refused"),
-        (state(), [AWAY], "believed"),
-        (state(), [("/userinfo", 429, {})], "believed"),
-        (state(), [("/userinfo", 599, {})], "believed"),
-        (state(expires_in=-1), [NO, ("/token", 503, {})], "believed"),
-        (state(expires_in=-1), [NO, ("/token", 401, {"error": "invalid_client"})], "believed"),  # our fault
-        (state(expires_in=-1, refresh=None), [NO], "believed"),
-        (state(checked_ago=7200), [AWAY], "expired"),
-        (None, [], "never signed in"),
-        ({"subject": SUBJECT}, [], "refused before"),
+        (state, [("/userinfo", 200, ME)], "confirmed"),
+        (state, [NO, ("/token", 200, NEW), ("/userinfo", 200, ME)], "confirmed"),
+        (state, [("/userinfo", 200, ME | {"groups": ["other"]})], "refused"),
+        (state, [("/userinfo", 200, ME | {"sub": "eve"})], "refused"),
+        (state, [NO, ("/token", 400, {"error": "invalid_grant"})], "refused"),
+        (state, [NO, ("/token", 503, {})], "refused"),  # the token had time left, so the no was meant
+        (lambda: state(refresh=None), [NO], "refused"),
+        (lambda: state(refresh=None, expires_in=None), [NO], "refused"),
+        (state, [AWAY], "believed"),
+        (state, [("/userinfo", 429, {})], "believed"),
+        (state, [("/userinfo", 599, {})], "believed"),
+        (lambda: state(expires_in=-1), [NO, ("/token", 503, {})], "believed"),
+        (lambda: state(expires_in=-1), [NO, ("/token", 401, {"error": "invalid_client"})], "believed"),  # our fault
+        (lambda: state(expires_in=-1, refresh=None), [NO], "believed"),
+        (lambda: state(checked_ago=7200), [AWAY], "expired"),
+        (lambda: None, [], "never signed in"),
+        (lambda: {"subject": SUBJECT}, [], "refused before"),
     ],
 )  # fmt: skip
 async def test_what_a_providers_answers_mean(
-    tmp_path: Path, kept: dict[str, object] | None, answers: list[Answer], outcome: str
+    tmp_path: Path, kept_then: Callable[[], dict[str, object] | None], answers: list[Answer], outcome: str
 ) -> None:
     allowed = 'groups_claim = "groups"\nallowed_groups = ["lab"]'
+    kept = kept_then()  # now: a row's times count from when it is its turn
     ours = Scripted(config=configured_for(tmp_path, OIDC.replace("allow_all = true", allowed)))
     ours.answers = list(answers)
     user = User(kept)
