@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.fixtures.site import wait_until
+from tests.fixtures.site import Session, wait_until
 from tests.helm.rendering import CHART, EVERYTHING, MINIMAL, Object, helm, parse
 from tests.kube.installed import RELEASE, Installed, flavor, installed, values
 from tests.kube.kubectl import Namespace, kubectl
@@ -72,9 +72,8 @@ def secrets_of(namespace: Namespace) -> Object:
     return data
 
 
-def price_of(release: Installed, name: str) -> int:
-    with release.admin() as client:
-        offers = client.get("/services/sublet/api/flavors").raise_for_status().json()
+def price_of(session: Session, name: str) -> int:
+    offers = session.client.get("/services/sublet/api/flavors").raise_for_status().json()
     (found,) = (each for each in offers if each["flavor"] == name)
     prices = {each["tier"]: each["price_microunits_per_gpu_hour"] for each in found["tiers"]}
     price: int = prices["guaranteed"]
@@ -99,7 +98,7 @@ def test_a_new_price_restarts_ours_and_no_notebook(release: Installed) -> None:
     assert same["metadata"]["uid"] == notebook["metadata"]["uid"]
     assert restarts(same) == restarts(notebook) == 0
     wait_until(release.answers, 60, "the platform answers again")
-    assert price_of(release, "one") == 3_000_000
+    assert price_of(session, "one") == 3_000_000
     wait_until(lambda: (session.server() or {}).get("ready"), 60, "the hub knows anna's server still")
     helm_in(release.namespace, "test", RELEASE, "--timeout", "180s")
     session.stop_server().raise_for_status()
