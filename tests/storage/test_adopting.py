@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sublet_hub.domain import accounts
+from sublet_hub.domain.admission import LeaseRequest
 from sublet_hub.domain.amounts import GPU_TIME_PER_GPU_SECOND
 from sublet_hub.domain.errors import NotFound
 from sublet_hub.domain.flavors import Tier
 from sublet_hub.domain.lease import EndReason, LeaseState
 from sublet_hub.storage import adopting, metering
-from sublet_hub.storage.adopting import Wanted
 from sublet_hub.storage.audit import verify_audit
 from sublet_hub.storage.store import AuditFilter, Store
 from sublet_hub.storage.verification import verify_account
@@ -18,7 +20,7 @@ from tests.fixtures.books import TurnedClock, books, limit
 from tests.fixtures.factories import NOW
 
 ALICE = accounts.user("alice")
-WANTED = Wanted("alice", ALICE, "gpu-1x", Tier.GUARANTEED)
+WANTED = LeaseRequest("alice", ALICE, "gpu-1x", Tier.GUARANTEED, kind="worker")
 ID = "ab" * 16
 
 
@@ -53,4 +55,4 @@ def test_it_is_adopted_once_and_recorded(store: Store) -> None:
 def test_what_has_no_price_is_refused(store: Store) -> None:
     of = books(store, TurnedClock())
     with pytest.raises(NotFound, match="no flavor"):
-        adopting.adopt(of, ID, Wanted("alice", ALICE, "gpu-9x", Tier.GUARANTEED), NOW)
+        adopting.adopt(of, ID, replace(WANTED, flavor="gpu-9x"), NOW)

@@ -7,6 +7,7 @@ from functools import singledispatchmethod
 
 from sublet_hub.cluster.base import Claims, Cluster, LeaseUnknownError
 from sublet_hub.domain import accounts
+from sublet_hub.domain.admission import LeaseRequest
 from sublet_hub.domain.amounts import GPU_TIME_PER_GPU_SECOND, Amount
 from sublet_hub.domain.errors import InvalidRequest, PublicError
 from sublet_hub.domain.flavors import Tier
@@ -89,13 +90,15 @@ class Applier:
         metrics.FAULTS.labels(action.kind).inc()
 
 
-def wanted_by(claims: Claims) -> adopting.Wanted:
-    """What something that was started past us says that it is. InvalidRequest where that makes no sense."""
+def wanted_by(claims: Claims) -> LeaseRequest:
+    """What something that was started past us would have asked for, by its own word. InvalidRequest where that makes
+    no sense."""
     try:
         tier = Tier(claims.tier)
     except ValueError:
         raise InvalidRequest(f"There is no tier {claims.tier!r}.", field="tier") from None
-    return adopting.Wanted(claims.user, accounts.parse_account(claims.account), claims.flavor, tier)
+    # A notebook of the hub's would be ended by the next start of its server.
+    return LeaseRequest(claims.user, accounts.parse_account(claims.account), claims.flavor, tier, kind="worker")
 
 
 def _count(added: Amount) -> None:

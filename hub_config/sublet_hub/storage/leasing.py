@@ -21,7 +21,7 @@ from sublet_hub.storage.books import DEFAULT_LOCK, METER, Books
 from sublet_hub.storage.limits import effective_quota, limit_states
 from sublet_hub.storage.notifying import write_notice
 from sublet_hub.storage.planning import replan
-from sublet_hub.storage.posting import append_entry, hold_until
+from sublet_hub.storage.posting import append_entry, hold_ahead
 from sublet_hub.storage.store import Transaction
 
 
@@ -44,13 +44,14 @@ def refusals_audited(books: Books, wanted: LeaseRequest, *, actor: str) -> Itera
                 actor=actor,
                 action="lease.refused",
                 subject=f"user:{wanted.user}",
-                after={**_named(wanted), "type": refused.type_name},
+                after={**named(wanted), "type": refused.type_name},
                 reason=refused.message,
             )
         raise
 
 
-def _named(wanted: LeaseRequest) -> dict[str, Json]:
+def named(wanted: LeaseRequest) -> dict[str, Json]:
+    """What was asked for, as audit records have it."""
     return {"account": str(wanted.account), "flavor": wanted.flavor, "tier": wanted.tier.value}
 
 
@@ -74,32 +75,21 @@ def grant(books: Books, wanted: LeaseRequest, *, actor: str) -> Lease:
         states = binding_states(tx, user, wanted.account, now_ms)
         policy = books.policy
         hold = first_slice(draw, states, policy.slice_ms, policy.minimum_lease_ms)
-        lease = Lease(
-            id=uuid.uuid4().hex,
-            user=wanted.user,
-            account=wanted.account,
-            flavor=flavor.name,
-            pool=pool.name,
-            tier=wanted.tier,
-            kind=wanted.kind,
-            server_name=wanted.server_name,
-            state=LeaseState.GRANTED,
-            parts=flavor.parts,
-            price_micros_per_gpu_hour=draw.price_micros_per_gpu_hour,
-            currency=books.catalog.currency,
-            simulated=pool.simulated,
-            devices=_pick_devices(tx, pool, flavor),
+        lease = new_lease(
+            books,
+            wanted,
+            uuid.uuid4().hex,
             requested_at_ms=now_ms,
-            posted_until_ms=now_ms,
-            held_until_ms=now_ms + hold.hold_ms,
-            deadline=Deadline(now_ms + policy.longest_lease_ms, EndReason.LIMIT),
+            from_ms=now_ms,
+            hold_ms=hold.hold_ms,
+            devices=_pick_devices(tx, pool, flavor),
         )
         tx.add_lease(lease)
         append_entry(tx, lease, EntryKind.HOLD, lease.held, now_ms, lease.held_until_ms, now_ms, "grant")
         replan(tx, books, [lease.account], now_ms)
         granted = stored(tx, lease.id)
         after: dict[str, Json] = {
-            **_named(wanted),
+            **named(wanted),
             "held_seconds": hold.hold_ms // 1000,
             "deadline_at_ms": granted.deadline.at_ms,
         }
@@ -109,13 +99,48 @@ def grant(books: Books, wanted: LeaseRequest, *, actor: str) -> Lease:
     return granted
 
 
+def new_lease(
+    books: Books,
+    wanted: LeaseRequest,
+    lease_id: str,
+    *,
+    requested_at_ms: int,
+    from_ms: int,
+    hold_ms: int,
+    devices: tuple[str, ...],
+) -> Lease:
+    """A granted lease, unsaved: the share and the price are the catalog's of now, the hold begins at `from_ms`, and
+    of all deadlines only the last stop is set. NotFound where the flavor isn't offered."""
+    flavor = books.catalog.flavor(wanted.flavor)
+    pool = books.catalog.pools[flavor.pool]
+    return Lease(
+        id=lease_id,
+        user=wanted.user,
+        account=wanted.account,
+        flavor=flavor.name,
+        pool=pool.name,
+        tier=wanted.tier,
+        kind=wanted.kind,
+        server_name=wanted.server_name,
+        state=LeaseState.GRANTED,
+        parts=flavor.parts,
+        price_micros_per_gpu_hour=books.catalog.price(flavor, wanted.tier),
+        currency=books.catalog.currency,
+        simulated=pool.simulated,
+        devices=devices,
+        requested_at_ms=requested_at_ms,
+        posted_until_ms=from_ms,
+        held_until_ms=from_ms + hold_ms,
+        deadline=Deadline(requested_at_ms + books.policy.longest_lease_ms, EndReason.LIMIT),
+    )
+
+
 def _hold_what_runs(tx: Transaction, books: Books, account: Subject, now_ms: int) -> None:
     """Hold what the account's leases have used since their holds ran out, and the next slice: posts may be late, such
     as from a node that nothing is heard of, and what is used meanwhile must not be granted to another lease."""
     for lease in tx.open_leases(account=account):
         if lease.started_at_ms is not None and lease.held_until_ms < now_ms:
-            until_ms = min(now_ms + books.policy.slice_ms, lease.deadline.at_ms + books.policy.end_margin_ms)
-            tx.save_lease(hold_until(tx, lease, until_ms, now_ms, "its post is late"))
+            tx.save_lease(hold_ahead(tx, books.policy, lease, now_ms, now_ms, "its post is late"))
 
 
 def check_account(user: str, groups: tuple[str, ...], account: Subject) -> None:

@@ -14,7 +14,7 @@ from sublet_hub.storage.idempotency import KEPT_MS
 from sublet_hub.storage.leasing import locked, stored
 from sublet_hub.storage.notifying import write_notice
 from sublet_hub.storage.planning import replan
-from sublet_hub.storage.posting import hold_until, post_until, void_hold
+from sublet_hub.storage.posting import hold_ahead, post_until, void_hold
 from sublet_hub.storage.store import Transaction
 
 ACTOR = "meter"
@@ -64,8 +64,7 @@ def post(books: Books, lease_id: str, until_ms: int) -> Posted:
         tx.save_lease(post_until(tx, lease, until_ms, now_ms))
         replan(tx, books, [lease.account], now_ms)
         lease = stored(tx, lease_id)
-        wanted = min(until_ms + books.policy.slice_ms, lease.deadline.at_ms + books.policy.end_margin_ms)
-        tx.save_lease(lease := hold_until(tx, lease, wanted, now_ms, "renewal"))
+        tx.save_lease(lease := hold_ahead(tx, books.policy, lease, until_ms, now_ms, "renewal"))
         return Posted(lease, lease.posted - before)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from sublet_hub.domain.amounts import ZERO, Amount
 from sublet_hub.domain.lease import Lease
 from sublet_hub.domain.ledger import BucketUse, Entry, EntryKind, by_bucket, entry_hash
+from sublet_hub.domain.policy import Policy
 from sublet_hub.storage.store import Transaction
 
 
@@ -51,6 +52,12 @@ def hold_until(tx: Transaction, lease: Lease, until_ms: int, now_ms: int, reason
     amount = lease.use_between(lease.held_until_ms, until_ms)
     append_entry(tx, lease, EntryKind.HOLD, amount, lease.held_until_ms, until_ms, now_ms, reason)
     return replace(lease, held_until_ms=until_ms)
+
+
+def hold_ahead(tx: Transaction, policy: Policy, lease: Lease, from_ms: int, now_ms: int, reason: str) -> Lease:
+    """Hold the next slice of a running lease from a moment on, as far as it may still run."""
+    furthest_ms = lease.deadline.at_ms + policy.end_margin_ms
+    return hold_until(tx, lease, min(from_ms + policy.slice_ms, furthest_ms), now_ms, reason)
 
 
 def post_until(tx: Transaction, lease: Lease, until_ms: int, now_ms: int) -> Lease:
