@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Route, expect
 
 from sublet_hub.cli import units
 from sublet_hub.domain import accounts
@@ -15,22 +14,14 @@ from sublet_hub.domain.lease import EndReason
 from sublet_hub.storage import leasing
 from tests.fixtures.api_platform import ApiPlatform, api_platform
 from tests.fixtures.books import limit
+from tests.fixtures.browser import chromium
+
+__all__ = ["chromium"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 HOUR_MS = 3_600_000
 Open = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = next((found for name in ("chromium", "google-chrome") if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("no Chromium on this machine: install Debian's package chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

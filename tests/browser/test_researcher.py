@@ -8,14 +8,13 @@ from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
-from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
+from tests.fixtures.lab import in_lab, run_cell
 from tests.fixtures.platform import Platform, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.platform, pytest.mark.timeout(400)]
 
 SignIn = Callable[..., Page]
-ATTEMPTS = 4
 
 SAVES_EVERY = """async () => {
   const headers = { "X-XSRFToken": document.cookie.match(/_xsrf=([^;]+)/)[1] };
@@ -36,30 +35,7 @@ def start(page: Page, flavor: str) -> None:
     page.goto("/hub/spawn")
     page.get_by_role("radio", name=re.compile(f"{flavor}.*Guaranteed")).check()
     page.get_by_role("button", name=re.compile("^Start")).click()
-    page.wait_for_url("**/user/**/lab**", timeout=150_000)
-    page.locator("#jp-main-dock-panel").wait_for(timeout=120_000)
-
-
-def run_cell(page: Page, code: str) -> str:
-    """Open a new notebook, run a cell in it, and give what it printed."""
-    page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click()
-    cell = page.locator(".jp-NotebookPanel .jp-CodeCell .cm-content").first
-    page.locator('.jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=120_000)
-    cell.click()
-    page.keyboard.insert_text(code.strip())
-    expect(cell).to_contain_text("sublet.quota()")
-    output = page.locator(".jp-NotebookPanel .jp-OutputArea-output").first
-    for _ in range(ATTEMPTS):
-        cell.click()
-        page.keyboard.press("Shift+Enter")
-        try:
-            output.wait_for(timeout=20_000)
-            break
-        except PlaywrightTimeout:
-            # JupyterLab drops what is run in the moment in which it reconnects to a new notebook's kernel.
-            continue
-    expect(output).to_contain_text("Leases at once", timeout=60_000)
-    return output.inner_text()
+    in_lab(page, 150)
 
 
 def test_from_sign_in_to_usage(platform: Platform, sign_in: SignIn, complaints: list[str]) -> None:
@@ -74,7 +50,7 @@ def test_from_sign_in_to_usage(platform: Platform, sign_in: SignIn, complaints: 
     expect(page.get_by_text("limit of 2 GPUs at once")).to_be_visible()
 
     start(page, "1 × Simulated GPU")
-    printed = run_cell(page, CELL)
+    printed = run_cell(page, CELL, "Leases at once")
     assert "devices SIM-" in printed
     assert "torch 2.13.0" in printed
     assert "GPU" in printed

@@ -18,6 +18,7 @@ from playwright.sync_api import Page, expect
 
 from tests.fixtures.browser import Contexts, SignIn, chromium, complaints, contexts, signing_in
 from tests.fixtures.kube import Image
+from tests.fixtures.lab import in_lab, run_cell
 from tests.fixtures.site import Session, wait_until
 from tests.kube.installed import Installed, flavor, installed, merged, values
 from tests.kube.kubectl import Cluster, Namespace, Object, until
@@ -130,24 +131,6 @@ def choose(page: Page, name: str) -> None:
     page.get_by_role("button", name=re.compile("^Start")).click()
 
 
-def in_lab(page: Page) -> None:
-    page.wait_for_url("**/user/**/lab**", timeout=START_SECONDS * 1000)
-    page.locator("#jp-main-dock-panel").wait_for()
-
-
-def run_cell(page: Page, code: str) -> str:
-    """What a cell of a new notebook prints."""
-    page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click()
-    cell = page.locator(".jp-NotebookPanel .jp-CodeCell .cm-content").first
-    page.locator('.jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
-    cell.click()
-    page.keyboard.insert_text(code.strip())
-    page.keyboard.press("Shift+Enter")
-    output = page.locator(".jp-NotebookPanel .jp-OutputArea-output").first
-    expect(output).to_contain_text("Leases at once", timeout=60_000)
-    return output.inner_text()
-
-
 def run_in_terminal(page: Page, command: str) -> None:
     page.locator('.jp-LauncherCard[title="Start a new terminal session"]').click()
     page.locator(".jp-Terminal .xterm-screen").click()
@@ -179,15 +162,15 @@ def test_from_sign_in_to_usage(release: Installed, sign_in: SignIn, complaints: 
         steps = page.get_by_role("list", name="What has happened")
         for step in ("Starting 1 GPU", "A machine was found", "The image is there", "Waiting for JupyterLab"):
             expect(steps).to_contain_text(step, timeout=START_SECONDS * 1000)
-        in_lab(page)
+        in_lab(page, START_SECONDS)
         pod = pod_of(release)
         name = pod["metadata"]["name"]
         alice = release.sign_in("alice")
         run_in_terminal(page, "echo $((6 * 7)) > counted.txt")
         wait_until(lambda: file_of(alice, "counted.txt") == "42\n", 30, "the terminal has written a file")
         page.goto("/user/alice/lab?reset")
-        in_lab(page)
-        printed = run_cell(page, CELL)
+        in_lab(page, START_SECONDS)
+        printed = run_cell(page, CELL, "Leases at once")
         inside: dict[str, Any] = json.JSONDecoder().raw_decode(printed)[0]
         assert inside["readable"] == inside["services"] == []
         assert inside["env"]["SUBLET_LEASE_ID"] == pod["metadata"]["annotations"]["sublet.dev/lease"]
