@@ -7,6 +7,7 @@ import json
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -46,6 +47,11 @@ def ended(code: int = 0, reason: str = "") -> Json:
 def runs(pod: Json, address: str = "10.1.2.3") -> None:
     pod["spec"]["nodeName"] = "node"
     pod["status"] = RUNS | {"podIP": address}
+
+
+def waits(pod: Json, said: str) -> None:
+    unscheduled = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said}
+    pod["status"]["conditions"] = [unscheduled]
 
 
 @pytest.fixture
@@ -340,12 +346,7 @@ async def test_a_home_that_can_not_be_made_is_told(make: Make, api: FakeApi, kub
 async def test_a_start_that_takes_too_long_says_why_and_leaves_nothing(
     make: Make, api: FakeApi, kube: FakeKube, said: str, sentence: str
 ) -> None:
-    def waits(pod: Json) -> None:
-        pod["status"]["conditions"] = [
-            {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": said}
-        ]
-
-    kube.on_create = waits
+    kube.on_create = partial(waits, said=said)
     refused = await refusal_of(make(start_timeout=6))
     assert refused.reason == "start-timeout"
     assert refused.message == f"Your server did not start within {wording.duration(1)}. {sentence}"
@@ -469,6 +470,16 @@ async def test_progress_tells_steps_not_events(make: Make, monkeypatch: pytest.M
         {"progress": 55, "message": "Fetching the image that servers run"},
         {"progress": 70, "message": "Waiting for JupyterLab to answer"},
     ]
+
+
+async def test_progress_tells_what_the_pod_waits_for_when_no_event_does(make: Make, kube: FakeKube) -> None:
+    kube.on_create = partial(waits, said="0/9 nodes are available: 9 Insufficient nvidia.com/gpu.")
+    spawner = make(start_timeout=9)
+    starting = asyncio.ensure_future(refusal_of(spawner))
+    told = [event["message"] async for event in spawner.progress()]
+    assert told.count(pod_wording.ROOM_STEP) == 1
+    assert not [message for message in told if "patient" in message]
+    await starting
 
 
 async def test_the_home_stays_when_the_user_goes(make: Make, kube: FakeKube) -> None:

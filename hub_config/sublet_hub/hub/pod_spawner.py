@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from kubernetes_asyncio.client.rest import ApiException
 from kubespawner.clients import shared_client
-from traitlets import Dict, Float, Instance
+from traitlets import Dict, Float, Instance, default
 
 from sublet_hub.cluster.kube import names
 from sublet_hub.cluster.kube.capabilities import Capabilities, capabilities_of
@@ -201,17 +201,30 @@ class PodSpawner(WatchedPod):
             env |= environment(self.lease_grant, self._placement())
         return env
 
+    @default("slow_spawn_message_threshold")
+    def _first_look_seconds(self) -> int:
+        return 1
+
+    @default("slow_spawn_message_frequency")
+    def _look_again_seconds(self) -> int:
+        return 1
+
     async def progress(self) -> AsyncIterator[dict[str, object]]:
-        """What the cluster's events mean to who waits; each step once."""
+        """What the cluster's events mean to who waits, and what it waits for now; each step once. KubeSpawner's plea
+        for patience, which comes from time to time, is when the pod itself is looked at."""
         told = ""
         async with aclosing(super().progress()) as events:
             async for event in events:
-                step = pod_wording.step(event["raw_event"]) if "raw_event" in event else event["message"]
+                step = pod_wording.step(event["raw_event"]) if "raw_event" in event else self._waiting_for()
                 if step and step != told:
                     told = step
                     yield {"progress": 45 + event.get("progress", 90) // 2, "message": step}
 
     # ---------------------------------------------------------------- what a user is told
+
+    def _waiting_for(self) -> str | None:
+        seen = self._seen() if self.pod_reflector else None
+        return pod_wording.waiting(seen.reason, seen.message) if seen else None
 
     def _late(self, seconds: float) -> LeaseRefusedError:
         seen = self._seen() if self.pod_reflector else None

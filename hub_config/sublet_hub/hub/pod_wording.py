@@ -51,8 +51,12 @@ TROUBLE = {
 is told only when its time is over."""
 
 HOME_STEP = "Getting your home ready"
+ROOM_STEP = "Waiting for a machine with room for this flavor"
+IMAGE_STEP = "The image can’t be fetched yet; trying again"
+UNSCHEDULED = {"FailedScheduling", "Unschedulable"}
 STEPS = {
-    "FailedScheduling": "Waiting for a machine with room for this flavor",
+    "FailedScheduling": ROOM_STEP,
+    "Unschedulable": ROOM_STEP,
     "TriggeredScaleUp": "A machine is being added to the cluster, which takes some minutes",
     "Scheduled": "A machine was found",
     "SuccessfulAttachVolume": "Your home is attached",
@@ -60,20 +64,23 @@ STEPS = {
     "FailedMount": "Waiting for your home to be attached",
     "Pulling": "Fetching the image that servers run",
     "Pulled": "The image is there",
-    "BackOff": "The image can’t be fetched yet; trying again",
+    "BackOff": IMAGE_STEP,
+    "ImagePullBackOff": IMAGE_STEP,
     "Started": "Waiting for JupyterLab to answer",
 }
-"""What an event means to who waits. Those that are missing here are nothing to them."""
+"""What an event, or what a pod waits for, means to who waits. Those that are missing here are nothing to them."""
 
 
 def step(event: Json) -> str | None:
     """An event of a pod as a step of its start; None for one that says nothing to its user."""
     if f"{{{WARDEN}" in (event.get("involvedObject") or {}).get("fieldPath", ""):
         return None
-    reason = event.get("reason") or ""
-    if reason == "FailedScheduling" and _is_of_a_home(event.get("message") or ""):
-        return HOME_STEP
-    return STEPS.get(reason)
+    return waiting(event.get("reason") or "", event.get("message") or "")
+
+
+def waiting(reason: str, message: str) -> str | None:
+    """The same for what a pod's own record says that it waits for: a cluster may hold events back."""
+    return HOME_STEP if reason in UNSCHEDULED and _is_of_a_home(message) else STEPS.get(reason)
 
 
 def not_started(seconds: float, said: Sequence[tuple[str, str]]) -> str:
