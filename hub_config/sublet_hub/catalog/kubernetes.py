@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
+from sublet_hub.catalog.strict import StrictTable
 from sublet_hub.cluster.kube.placement import Toleration
 
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
@@ -22,11 +23,7 @@ ObjectName = Annotated[str, Field(pattern=f"^{_DOMAIN}$", max_length=253)]
 """Source of the rules: https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/ and .../names/"""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class TolerationTable(_Strict):
+class TolerationTable(StrictTable):
     """A taint of the pool's nodes that its pods tolerate, as the API has it."""
 
     key: LabelKey | Literal[""] = ""
@@ -49,7 +46,7 @@ class TolerationTable(_Strict):
         return Toleration(self.key, self.operator, self.value, self.effect, self.toleration_seconds)
 
 
-class KubernetesTable(_Strict):
+class KubernetesTable(StrictTable):
     """How the pods of a pool come onto its nodes."""
 
     resource: Resource | None = None

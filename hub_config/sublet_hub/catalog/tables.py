@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from sublet_hub.catalog.kubernetes import KubernetesTable
+from sublet_hub.catalog.strict import StrictTable
 from sublet_hub.cluster.kube.placement import GPU_RESOURCE, Placement
 from sublet_hub.domain.amounts import PARTS_PER_GPU, GpuParts, Micros, gpus_milli
 from sublet_hub.domain.flavors import Flavor, Pool, PoolDevice, Tier
@@ -19,18 +20,14 @@ Price = Annotated[int, Field(ge=0, le=10**12, strict=True)]
 Parts = Annotated[int, Field(ge=1, le=PARTS_PER_GPU)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class DeviceTable(_Strict):
+class DeviceTable(StrictTable):
     """One of a pool's `devices`."""
 
     uuid: Annotated[str, Field(min_length=1, max_length=200)]
     parts: Parts = PARTS_PER_GPU
 
 
-class PoolTable(_Strict):
+class PoolTable(StrictTable):
     """One of `[[pools]]`.
 
     `devices` are handed out by us, on one machine. On Kubernetes a device plugin does that: there `capacity` says how
@@ -89,7 +86,7 @@ class PoolTable(_Strict):
         return PARTS_PER_GPU if self.parts is None else self.parts
 
 
-class FlavorTable(_Strict):
+class FlavorTable(StrictTable):
     """One of `[[flavors]]`."""
 
     name: Name
@@ -145,7 +142,7 @@ class FlavorTable(_Strict):
         )
 
 
-class Tables(_Strict):
+class Tables(StrictTable):
     """All of them."""
 
     pools: tuple[PoolTable, ...] = ()

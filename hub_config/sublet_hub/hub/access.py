@@ -90,3 +90,8 @@ def roles(admins: Sequence[str], admin_groups: Sequence[str] = ()) -> list[dict[
             "services": [RUNNER_SERVICE],
         },
     ]
+
+
+def routes(api_url: str) -> dict[str, str]:
+    """What the proxy sends to the api, beside what the hub tells it of itself."""
+    return {API_PREFIX: api_url, QUOTA_PREFIX: api_url}

@@ -10,7 +10,7 @@ from traitlets.config import Config
 
 from sublet_hub.credentials import Credentials, Secrets, read_credentials, read_secrets
 from sublet_hub.hub import pages
-from sublet_hub.hub.access import ACCESS_API, API_PREFIX, CUSTOM_SCOPES, QUOTA_PREFIX, SERVER_SCOPES, roles, services
+from sublet_hub.hub.access import ACCESS_API, API_PREFIX, CUSTOM_SCOPES, SERVER_SCOPES, roles, routes, services
 from sublet_hub.hub.sign_in import configure_sign_in, load_sign_in
 from sublet_hub.settings import Settings
 
@@ -56,7 +56,7 @@ def _network(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = settings.proxy_api_url
     c.ConfigurableHTTPProxy.auth_token = secrets.proxy_token
-    c.Proxy.extra_routes = {API_PREFIX: settings.api_url, QUOTA_PREFIX: settings.api_url}
+    c.Proxy.extra_routes = routes(settings.api_url)
 
 
 def _authenticator(c: Config, settings: Settings, credentials: Credentials) -> None:

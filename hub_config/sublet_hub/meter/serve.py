@@ -85,9 +85,6 @@ def _kubernetes(settings: Settings, stop: Event) -> Iterator[_Ours | None]:
     from sublet_hub.cluster.kube.election import Leader
     from sublet_hub.cluster.kube.errors import KubeError
 
-    def on_lost() -> None:
-        stop.set()
-
     def on_request(verb: str, code: int) -> None:
         metrics.KUBE_REQUESTS.labels(verb, str(code) if code else "none").inc()
 
@@ -96,7 +93,7 @@ def _kubernetes(settings: Settings, stop: Event) -> Iterator[_Ours | None]:
     except KubeError as error:
         sys.exit(f"sublet meter: {error}")
     # The pod's name: a container that is started again takes its own claim up, another pod waits until it lapses.
-    leader = Leader(connection, f"{settings.kube_release}-meter", socket.gethostname(), on_lost=on_lost)
+    leader = Leader(connection, f"{settings.kube_release}-meter", socket.gethostname(), on_lost=stop.set)
     try:
         log.info("waiting for the lead")
         if not leader.wait(stop):

@@ -6,7 +6,7 @@ never was: the finalizer keeps every pod of a lease until its end has been poste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sublet_hub.clock import Clock, SystemClock
@@ -42,12 +42,10 @@ class KubeCluster:
         self,
         connection: Connection,
         options: KubeOptions,
-        on_change: Callable[[], None] = lambda: None,
         *,
         pace: Pace | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """`on_change` is called, in another thread, when a pod has changed."""
         self._connection = connection
         self._namespace = options.namespace or connection.namespace
         self._clock = clock or SystemClock()
@@ -57,7 +55,6 @@ class KubeCluster:
             Pod,
             namespace=self._namespace,
             keep_deleted=lambda pod: identity.lease_id_of(pod) is not None,
-            on_change=on_change,
             pace=pace,
             clock=clock,
         )
