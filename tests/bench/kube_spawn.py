@@ -7,17 +7,15 @@ the forwarded port of each hub's proxy. The homes are made in the warm-up.
 
 from __future__ import annotations
 
-import secrets
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 from tests.bench import stock_kube_hub
 from tests.bench.figures import Limit, Result, median
 from tests.bench.spawn import COLUMNS, in_turns, rows_of
 from tests.fixtures.site import Site
 from tests.kube.installed import installed
-from tests.kube.kubectl import Cluster, Namespace, kubectl, until
+from tests.kube.kubectl import Cluster, new_namespace
 
 AT_MOST = 1.05
 ROUNDS, QUICK_ROUNDS = 8, 3
@@ -28,7 +26,7 @@ USER = "alice"
 def run(*, quick: bool) -> Result:
     rounds, warm_up = (QUICK_ROUNDS, QUICK_WARM_UP) if quick else (ROUNDS, WARM_UP)
     with ExitStack() as stack:
-        spaces = [stack.enter_context(_namespace()) for _ in range(2)]
+        spaces = [stack.enter_context(new_namespace(Cluster(), "sublet-bench")) for _ in range(2)]
         try:
             ours = stack.enter_context(installed(spaces[0]))
             stock = stack.enter_context(stock_kube_hub.running(spaces[1]))
@@ -37,17 +35,6 @@ def run(*, quick: bool) -> Result:
             for space in spaces:
                 sys.stderr.write(space.describe())
             raise
-
-
-@contextmanager
-def _namespace() -> Iterator[Namespace]:
-    made = Namespace(f"sublet-bench-{secrets.token_hex(4)}", Cluster())
-    kubectl("create", "namespace", made.name)
-    try:
-        until(lambda: made.get("serviceaccount", "default") is not None, "the namespace to take pods")
-        yield made
-    finally:
-        made.remove()
 
 
 def _measure(ours: Site, stock: Site, rounds: int, warm_up: int) -> Result:

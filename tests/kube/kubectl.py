@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -198,6 +199,18 @@ class Namespace:
             return False
 
         until(is_gone, f"namespace {self.name} to be gone", GONE_SECONDS)
+
+
+@contextmanager
+def new_namespace(cluster: Cluster, prefix: str = "sublet-test") -> Iterator[Namespace]:
+    """A namespace that takes pods, until the end of the block."""
+    made = Namespace(f"{prefix}-{secrets.token_hex(4)}", cluster)
+    kubectl("create", "namespace", made.name)
+    try:
+        until(lambda: made.get("serviceaccount", "default") is not None, "the namespace to take pods")
+        yield made
+    finally:
+        made.remove()
 
 
 NO_FINALIZERS = json.dumps({"metadata": {"finalizers": None}})

@@ -10,7 +10,6 @@ import json
 import logging
 import os
 import random
-import secrets
 import threading
 import time
 from collections import Counter
@@ -40,7 +39,7 @@ from tests.fixtures.kube import Image
 from tests.fixtures.site import Session, wait_until
 from tests.kube.installed import RELEASE, Installed, installed, merged, values
 from tests.kube.killing import FORCED, OURS, PARTS, Killer
-from tests.kube.kubectl import OVER, Cluster, Namespace, Object, kubectl, phase, until
+from tests.kube.kubectl import OVER, Cluster, Namespace, Object, new_namespace, phase, until
 from tests.kube.postgres import Postgres
 from tests.kube.witness import Witness, witness
 
@@ -159,13 +158,8 @@ class Stage:
 @pytest.fixture(scope="module")
 def namespace(cluster: Cluster) -> Iterator[Namespace]:
     """One for all tests here: installing takes most of the time."""
-    made = Namespace(f"sublet-test-{secrets.token_hex(4)}", cluster)
-    kubectl("create", "namespace", made.name)
-    try:
-        until(lambda: made.get("serviceaccount", "default") is not None, "the namespace to take pods")
+    with new_namespace(cluster) as made:
         yield made
-    finally:
-        made.remove()
 
 
 @pytest.fixture(scope="module")

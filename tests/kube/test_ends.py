@@ -6,7 +6,6 @@ include what the container did by the clock inside it.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,8 +17,7 @@ from sublet_hub.domain.lease import EndReason, LeaseState
 from sublet_hub.storage import leasing
 from tests.fixtures.kube import Image
 from tests.kube.evicting import evict
-from tests.kube.kubectl import NO_FINALIZERS, Cluster, Namespace, kubectl
-from tests.kube.kubectl import until as until_asked
+from tests.kube.kubectl import NO_FINALIZERS, Cluster, Namespace, kubectl, new_namespace
 from tests.kube.leases import (
     GRACE_SECONDS,
     KEEPS_RECORDS,
@@ -189,13 +187,8 @@ class Ends:
 
 @pytest.fixture(scope="module")
 def namespace(cluster: Cluster) -> Iterator[Namespace]:
-    made = Namespace(f"sublet-test-{secrets.token_hex(4)}", cluster)
-    kubectl("create", "namespace", made.name)
-    try:
-        until_asked(lambda: made.get("serviceaccount", "default") is not None, "the namespace to take pods")
+    with new_namespace(cluster) as made:
         yield made
-    finally:
-        made.remove()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import secrets
 import sys
 from collections.abc import Iterator
 from datetime import datetime
@@ -21,7 +20,7 @@ from tests.fixtures.kube import Image
 from tests.fixtures.lab import in_lab, run_cell
 from tests.fixtures.site import Session, wait_until
 from tests.kube.installed import Installed, flavor, installed, merged, values
-from tests.kube.kubectl import Cluster, Namespace, Object, until
+from tests.kube.kubectl import Cluster, Object, new_namespace, until
 from tests.kube.witness import witness
 
 __all__ = ["chromium", "complaints", "contexts"]
@@ -66,12 +65,8 @@ def release(cluster: Cluster, image: Image) -> Iterator[Installed]:
         notice_seconds=[NOTICE_SECONDS, 3],
     )
     given = merged(settings, {"pools": [*settings["pools"], HOPELESS], "flavors": flavors(PRICE)})
-    namespace = Namespace(f"sublet-test-{secrets.token_hex(4)}", cluster)
-    try:
-        with installed(namespace, given) as release:
-            yield release
-    finally:
-        namespace.remove()
+    with new_namespace(cluster) as namespace, installed(namespace, given) as release:
+        yield release
 
 
 def flavors(price: int) -> list[dict[str, object]]:

@@ -6,7 +6,6 @@ All pods start together and each test looks at its own; nothing else of Sublet r
 from __future__ import annotations
 
 import json
-import secrets
 import time
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -17,7 +16,7 @@ import pytest
 from sublet_hub.cluster.kube import names, warden
 from sublet_hub.cluster.kube.capabilities import capabilities_of
 from tests.fixtures.kube import Image
-from tests.kube.kubectl import OVER, POD_SECONDS, Cluster, Namespace, Object, kubectl, phase, until
+from tests.kube.kubectl import OVER, POD_SECONDS, Cluster, Namespace, Object, new_namespace, phase, until
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -162,13 +161,8 @@ def state(pod: Object) -> Mapping[str, Mapping[str, str]]:
 
 @pytest.fixture(scope="module")
 def namespace(cluster: Cluster) -> Iterator[Namespace]:
-    made = Namespace(f"sublet-test-{secrets.token_hex(4)}", cluster)
-    kubectl("create", "namespace", made.name)
-    try:
-        until(lambda: made.get("serviceaccount", "default") is not None, "the namespace to take pods")
+    with new_namespace(cluster) as made:
         yield made
-    finally:
-        made.remove()
 
 
 @pytest.fixture(scope="module")
