@@ -109,7 +109,8 @@ c.KubeSpawner.container_security_context = {
     "allowPrivilegeEscalation": False,
     "capabilities": {"drop": ["ALL"]},
 }
-c.KubeSpawner.cpu_guarantee = c.KubeSpawner.cpu_limit = 1
+c.KubeSpawner.cpu_limit = 1
+c.KubeSpawner.cpu_guarantee = 0.05  # as much as the tests' leases reserve
 c.KubeSpawner.mem_guarantee = c.KubeSpawner.mem_limit = "1G"
 c.KubeSpawner.storage_pvc_ensure = True
 c.KubeSpawner.storage_capacity = "1Gi"
