@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from sublet_hub import storage
 from sublet_hub.cluster.base import Claims, LeaseUnknownError, Observed, Stray
-from sublet_hub.meter import metrics
+from sublet_hub.domain import accounts
+from sublet_hub.domain.admission import LeaseRequest
+from sublet_hub.domain.flavors import Tier
+from sublet_hub.meter import loop, metrics
 from sublet_hub.meter.loop import Meter
+from sublet_hub.storage import leasing
 from sublet_hub.storage.anchors import Anchors
-from sublet_hub.storage.store import Store
+from sublet_hub.storage.store import Store, Transaction
 from tests.fixtures import books as made_books
 from tests.fixtures.factories import NOW
 
@@ -24,8 +29,10 @@ TOLD = "was started past the hub"
 class Scripted:
     """A cluster in which one thing runs, that was started past the hub, and one stray."""
 
-    def __init__(self, flavor: str) -> None:
+    def __init__(self, flavor: str = "gpu-1x", *trouble: str | None) -> None:
+        """`trouble`: of the first rounds; none in all later ones."""
         self.claims = Claims("alice", "user:alice", flavor, "surplus")
+        self.troubles = list(trouble)
 
     def observe(self) -> Sequence[Observed]:
         return [Observed(ID, NOW, None, None, None, None, alive_at_ms=NOW, claims=self.claims)]
@@ -34,7 +41,7 @@ class Scripted:
         return [Stray("miner", 2)]
 
     def trouble(self) -> str | None:
-        return None
+        return self.troubles.pop(0) if self.troubles else None
 
     def arm(self, lease_id: str, deadline_ms: int, reason: str) -> None:
         raise LeaseUnknownError(lease_id)
@@ -56,6 +63,52 @@ def rounds(store: Store, folder: Path, flavor: str, number: int = 6) -> None:
     meter = Meter(made_books.books(store), Scripted(flavor), Anchors(folder / "anchors"), 1)
     for _ in range(number):
         meter.round()
+
+
+class ManyRun(Scripted):
+    """A cluster in which servers run that are leases of one group."""
+
+    def __init__(self, leases: Sequence[str]) -> None:
+        super().__init__()
+        self.leases = leases
+        self.alive_at_ms = NOW
+
+    def observe(self) -> Sequence[Observed]:
+        return [Observed(each, NOW, None, None, None, None, alive_at_ms=self.alive_at_ms) for each in self.leases]
+
+    def strays(self) -> Sequence[Stray]:
+        return []
+
+    def arm(self, lease_id: str, deadline_ms: int, reason: str) -> None: ...
+
+
+def test_the_posts_of_an_account_take_one_transaction(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "TOGETHER", 3)
+    clock = made_books.TurnedClock()
+    of = made_books.books(store, clock)
+    lab = accounts.group("lab")
+    made_books.limit(of, gpus=1, leases=1)
+    made_books.limit(of, lab, gpu_seconds=(3600, "day"), gpus=4, leases=4)
+    asked = [LeaseRequest(user, lab, "gpu-1x", Tier.GUARANTEED, groups=("lab",)) for user in "abcd"]
+    cluster = ManyRun([leasing.request(of, each, actor="test").id for each in asked])
+    meter = Meter(of, cluster, Anchors(tmp_path / "anchors"), 1)
+    meter.round()
+    cluster.alive_at_ms = clock.turn(60_000)
+    transactions = 0
+    began = store.transaction
+
+    def counted(*, write: bool) -> AbstractContextManager[Transaction]:
+        nonlocal transactions
+        transactions += write
+        return began(write=write)
+
+    monkeypatch.setattr(store, "transaction", counted)
+    meter.round()
+    with began(write=False) as tx:
+        assert [lease.posted_until_ms for lease in tx.open_leases()] == [cluster.alive_at_ms] * 4
+    assert transactions == 1 + 2, "the beat, and two for the posts of four leases"
 
 
 def past_the_hub() -> float:
@@ -97,3 +150,15 @@ def test_a_stray_is_told_of_once_and_counted(store: Store, tmp_path: Path, caplo
     rounds(store, tmp_path, "gpu-1x")
     assert caplog.text.count("miner holds 2 GPUs and is no lease") == 1
     assert metrics.STRAY_GPUS._value.get() == 2
+
+
+def test_trouble_is_told_when_it_begins_and_when_it_is_over(
+    store: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    cluster = Scripted("gpu-1x", None, "no news", "no news", "no news")
+    meter = Meter(made_books.books(store), cluster, Anchors(tmp_path / "anchors"), 1)
+    for _ in range(6):
+        meter.round()
+    assert caplog.text.count("no leases are granted for now: no news") == 1
+    assert caplog.text.count("leases are granted again") == 1

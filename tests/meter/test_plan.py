@@ -69,7 +69,9 @@ def test_a_grant_that_started_and_ended_unseen_is_closed() -> None:
 
 def test_a_running_lease_is_posted_up_to_when_it_was_seen_alive() -> None:
     late = seen(alive_at_ms=NOW + POLICY.post_interval_ms)
-    assert planned(lease(), late, NOW + POLICY.post_interval_ms + 900) == [Post("l1", NOW + POLICY.post_interval_ms)]
+    assert planned(lease(), late, NOW + POLICY.post_interval_ms + 900) == [
+        Post("l1", lease().account, NOW + POLICY.post_interval_ms)
+    ]
     assert planned(lease(), seen(alive_at_ms=NOW + 100), NOW + 200) == []
 
 

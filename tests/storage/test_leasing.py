@@ -73,6 +73,25 @@ def test_from_grant_to_end(all_books: Books, clock: TurnedClock) -> None:
     assert actions(all_books) == ["quota.set", "lease.granted", "lease.started", "lease.ended"]
 
 
+def test_the_leases_of_an_account_are_posted_together(all_books: Books, clock: TurnedClock) -> None:
+    limit(all_books, gpus=1, leases=1)
+    limit(all_books, LAB, gpu_seconds=(3600, "day"), gpus=4, leases=4)
+    users = ("alice", "bob", "carol")
+    started = [
+        metering.start(all_books, ask(all_books, user=user, account=LAB, groups=("lab",)).id, clock.now_ms())
+        for user in users
+    ]
+    at_ms = clock.turn(60_000)
+    posting = {lease.id: at_ms - 1000 * number for number, lease in enumerate(started)}
+    assert metering.post_together(all_books, LAB, posting).gpu_time == (60 + 59 + 58) * GPU_TIME_PER_GPU_SECOND
+    assert metering.post_together(all_books, LAB, posting) == ZERO  # repeating it changes nothing
+    for lease in started:
+        now = current(all_books, lease)
+        assert now.posted_until_ms == posting[lease.id]
+        assert now.held_until_ms >= min(now.deadline.at_ms, posting[lease.id] + all_books.policy.slice_ms)
+    assert verify_account(all_books.store, LAB) == []
+
+
 def test_what_began_and_ended_unseen_is_charged(all_books: Books) -> None:
     limit(all_books, gpu_seconds=(3600, "day"))
     granted = ask(all_books)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import singledispatchmethod
 
 from sublet_hub.cluster.base import Claims, Cluster, LeaseUnknownError
@@ -19,8 +20,13 @@ from sublet_hub.storage.books import Books
 log = logging.getLogger(__name__)
 
 
+FAILURES = (PublicError, LeaseUnknownError, OSError)
+"""What may keep an action from being carried out, and is gone another time."""
+
+
 class Applier:
-    """Carries out actions one by one; one that fails is logged and counted, and never stops the others."""
+    """Carries out actions one by one, and an account's posts together. What fails is logged and counted, and never
+    stops the rest."""
 
     def __init__(self, books: Books, cluster: Cluster) -> None:
         self._books = books
@@ -33,13 +39,24 @@ class Applier:
         kind = type(action).__name__.lower()
         try:
             self._do(action)
-        except (PublicError, LeaseUnknownError, OSError) as error:
-            log.log(
-                logging.DEBUG if again else logging.ERROR, "could not %s lease %s: %s", kind, action.lease_id, error
-            )
+        except FAILURES as error:
+            log.log(_level(again), "could not %s lease %s: %s", kind, action.lease_id, error)
             metrics.ACTIONS.labels(kind, "failed").inc()
             return False
         metrics.ACTIONS.labels(kind, "done").inc()
+        return True
+
+    def post(self, posts: Sequence[Post], *, again: bool = False) -> bool:
+        """Carry out posts that are on one account in one go, or none of them; otherwise as `apply`."""
+        until_ms = {post.lease_id: post.until_ms for post in posts}
+        try:
+            added = metering.post_together(self._books, posts[0].account, until_ms)
+        except FAILURES as error:
+            log.log(_level(again), "could not post %d leases of %s: %s", len(posts), posts[0].account, error)
+            metrics.ACTIONS.labels("post", "failed").inc(len(posts))
+            return False
+        _count(added)
+        metrics.ACTIONS.labels("post", "done").inc(len(posts))
         return True
 
     @singledispatchmethod
@@ -49,10 +66,6 @@ class Applier:
     @_do.register
     def _(self, action: Start) -> None:
         metering.start(self._books, action.lease_id, action.at_ms)
-
-    @_do.register
-    def _(self, action: Post) -> None:
-        _count(metering.post(self._books, action.lease_id, action.until_ms).added)
 
     @_do.register
     def _(self, action: Arm) -> None:
@@ -99,6 +112,10 @@ def wanted_by(claims: Claims) -> LeaseRequest:
         raise InvalidRequest(f"There is no tier {claims.tier!r}.", field="tier") from None
     # A notebook of the hub's would be ended by the next start of its server.
     return LeaseRequest(claims.user, accounts.parse_account(claims.account), claims.flavor, tier, kind="worker")
+
+
+def _level(again: bool) -> int:
+    return logging.DEBUG if again else logging.ERROR
 
 
 def _count(added: Amount) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from threading import Event
 
 from sublet_hub.cluster.base import Cluster, Observed
+from sublet_hub.domain.accounts import Subject
 from sublet_hub.domain.lease import Lease, LeaseState
 from sublet_hub.meter import metrics
 from sublet_hub.meter.apply import Applier
-from sublet_hub.meter.plan import Action, End, Fault, Start, Warn, plan
+from sublet_hub.meter.plan import Action, End, Fault, Post, Start, Warn, plan
 from sublet_hub.storage import metering
 from sublet_hub.storage.anchors import Anchors
 from sublet_hub.storage.books import Books
@@ -23,6 +24,10 @@ ANCHOR_SECONDS = 60
 
 HOUSEKEEPING_SECONDS = 3600
 """Seconds between two rounds of forgetting answers to old idempotency keys."""
+
+
+TOGETHER = 100
+"""The most leases of an account that are posted in one transaction: starts on the same account wait for it."""
 
 
 class Meter:
@@ -47,6 +52,7 @@ class Meter:
         self._strays: frozenset[str] = frozenset()
         self._faults: frozenset[Fault] = frozenset()
         self._failing: frozenset[str] = frozenset()
+        self._trouble: str | None = None
         self._next_anchor = 0.0
         self._next_housekeeping = 0.0
 
@@ -89,20 +95,33 @@ class Meter:
         trouble = self._cluster.trouble()
         if trouble is None:
             metering.beat(self._books)
-        else:
-            log.error("no leases are granted for now: %s", trouble)
+        if trouble != self._trouble:
+            self._trouble = trouble
+            if trouble is None:
+                log.info("leases are granted again")
+            else:
+                log.error("no leases are granted for now: %s", trouble)
 
     def _apply(self, actions: Sequence[Action]) -> None:
-        """Apply in order; once an action on a lease fails, that lease's later ones wait for the next round.
+        """Apply in order, and posts last; once an action on a lease fails, that lease's later ones wait for the next
+        round.
 
         What is still wrong, or fails again, is not told again: nobody reads a line a second.
         """
         failed: set[str] = set()
+        posts: dict[Subject, list[Post]] = {}
         for action in actions:
             if action.lease_id in failed or action in self._faults:
                 continue
-            if not self._applier.apply(action, again=action.lease_id in self._failing):
+            if isinstance(action, Post):
+                posts.setdefault(action.account, []).append(action)
+            elif not self._applier.apply(action, again=action.lease_id in self._failing):
                 failed.add(action.lease_id)
+        for of_account in posts.values():
+            for together in (of_account[at : at + TOGETHER] for at in range(0, len(of_account), TOGETHER)):
+                leases = {post.lease_id for post in together}
+                if not self._applier.post(together, again=leases <= self._failing):
+                    failed |= leases
         self._faults = frozenset(action for action in actions if isinstance(action, Fault))
         self._failing = frozenset(failed)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sublet_hub.cluster.base import Cause, Claims, Observed
+from sublet_hub.domain.accounts import Subject
 from sublet_hub.domain.lease import EndReason, Lease, LeaseState
 from sublet_hub.domain.notices import due_lead
 from sublet_hub.domain.policy import Policy
@@ -28,6 +29,7 @@ class Post:
     """Post use up to a moment at which the server was seen alive."""
 
     lease_id: str
+    account: Subject
     until_ms: int
 
 
@@ -170,7 +172,7 @@ def _for_running(
         yield Arm(lease.id, lease.deadline.at_ms, lease.deadline.reason.value)
     alive_ms = seen.alive_at_ms if seen.alive_at_ms is not None else lease.posted_until_ms
     if alive_ms - lease.posted_until_ms >= policy.post_interval_ms:
-        yield Post(lease.id, alive_ms)
+        yield Post(lease.id, lease.account, alive_ms)
     lead = due_lead(lease, now_ms, policy.notice_leads_seconds)
     if lead is not None and (lease.id, lead, lease.deadline.at_ms) not in warned:
         yield Warn(lease.id, lead)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from sublet_hub.domain.accounts import Subject
 from sublet_hub.domain.amounts import ZERO, Amount
 from sublet_hub.domain.audit import Json
 from sublet_hub.domain.lease import EndReason, Lease, LeaseState, moved
@@ -52,20 +54,40 @@ def _started(tx: Transaction, books: Books, lease: Lease, at_ms: int) -> Lease:
 
 
 def post(books: Books, lease_id: str, until_ms: int) -> Posted:
-    """Post a running lease's use up to a moment and renew its hold as far as its deadline allows.
+    """Post one running lease's use; see `post_together`."""
+    with books.store.transaction(write=True) as tx:
+        account = locked(tx, lease_id).account
+        added = _post(tx, books, account, {lease_id: until_ms})
+        return Posted(stored(tx, lease_id), added)
 
-    Does nothing where that much is posted already, so it may be repeated, and by whoever comes first.
+
+def post_together(books: Books, account: Subject, until_ms: Mapping[str, int]) -> Amount:
+    """Post the use of an account's running leases, by id, each up to a moment, and renew their holds as far as their
+    deadlines allow; gives what was added. Their deadlines are computed once for all of them.
+
+    Does nothing for those of which that much is posted already, so it may be repeated, and by whoever comes first.
     """
     with books.store.transaction(write=True) as tx:
-        lease = locked(tx, lease_id)
-        if lease.state not in (LeaseState.ACTIVE, LeaseState.ENDING) or until_ms <= lease.posted_until_ms:
-            return Posted(lease)
-        now_ms, before = books.clock.now_ms(), lease.posted
-        tx.save_lease(post_until(tx, lease, until_ms, now_ms))
-        replan(tx, books, [lease.account], now_ms)
-        lease = stored(tx, lease_id)
-        tx.save_lease(lease := hold_ahead(tx, books.policy, lease, until_ms, now_ms, "renewal"))
-        return Posted(lease, lease.posted - before)
+        tx.lock(str(account))
+        return _post(tx, books, account, until_ms)
+
+
+def _post(tx: Transaction, books: Books, account: Subject, until_ms: Mapping[str, int]) -> Amount:
+    now_ms, added = books.clock.now_ms(), ZERO
+    due = [lease for lease_id in until_ms if _is_due(lease := stored(tx, lease_id), until_ms[lease_id])]
+    for lease in due:
+        posted = post_until(tx, lease, until_ms[lease.id], now_ms)
+        tx.save_lease(posted)
+        added += posted.posted - lease.posted
+    if due:
+        replan(tx, books, [account], now_ms)
+    for lease in due:
+        tx.save_lease(hold_ahead(tx, books.policy, stored(tx, lease.id), until_ms[lease.id], now_ms, "renewal"))
+    return added
+
+
+def _is_due(lease: Lease, until_ms: int) -> bool:
+    return lease.state in (LeaseState.ACTIVE, LeaseState.ENDING) and until_ms > lease.posted_until_ms
 
 
 def end(books: Books, lease_id: str, started_at_ms: int, at_ms: int, reason: EndReason) -> Posted:
