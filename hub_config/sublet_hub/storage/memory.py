@@ -7,7 +7,7 @@ is forgetting the copy, and a reading transaction sees one moment without a lock
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -176,6 +176,22 @@ class _MemoryTransaction:
             last = self._now.leases.get(after)
             found = [lease for lease in found if last is not None and _age(lease) < _age(last)]
         return found[: min(limit, MOST_ROWS)]
+
+    # Following
+
+    def lease_marks(self, lease_ids: Collection[str]) -> dict[str, str]:
+        noticed: dict[str, list[str]] = {}
+        for notice in self.current_notices(lease_ids):
+            noticed.setdefault(notice.lease_id, []).append(notice.id)
+        return {lease.id: f"{lease} {noticed.get(lease.id)}" for lease in self.leases_named(lease_ids)}
+
+    def leases_named(self, lease_ids: Collection[str]) -> list[Lease]:
+        return [self._now.leases[lease_id] for lease_id in lease_ids if lease_id in self._now.leases]
+
+    def current_notices(self, lease_ids: Collection[str]) -> list[Notice]:
+        wanted = set(lease_ids)
+        found = [each for each in self._now.notices.values() if each.lease_id in wanted and each.is_current]
+        return sorted(found, key=lambda notice: (notice.written_at_ms, notice.id))
 
     # Ledger
 

@@ -5,7 +5,7 @@ Every implementation passes the contract suite in tests/storage/.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -107,6 +107,16 @@ class Transaction(Protocol):
 
     def leases(self, wanted: LeaseFilter, *, after: str | None, limit: int) -> list[Lease]:
         """Newest first by (requested_at_ms, id); `after` is the id of the last lease of the page before."""
+
+    # Following, for event streams: all at once, since thousands are asked about a few times a second
+    def lease_marks(self, lease_ids: Collection[str]) -> dict[str, str]:
+        """For each of the leases a mark, which is another one after any change of it or of its current notices."""
+
+    def leases_named(self, lease_ids: Collection[str]) -> list[Lease]:
+        """Those of the leases that there are, in no order."""
+
+    def current_notices(self, lease_ids: Collection[str]) -> list[Notice]:
+        """The leases' notices that are not withdrawn, oldest first; those of closed leases as well."""
 
     # Ledger
     def ledger_head(self, account: Subject) -> ChainHead: ...

@@ -57,7 +57,7 @@ class Leases(Session):
 
     def lease(self, lease_id: str) -> Lease | None:
         row = self._one(ONE, lease_id=lease_id)
-        return None if row is None else _lease(row)
+        return None if row is None else lease_of(row)
 
     def open_leases(
         self, *, user: str | None = None, account: Subject | None = None, pool: str | None = None
@@ -67,7 +67,7 @@ class Leases(Session):
         if pool is not None:
             conditions.add("pool")
             params["in_pool"] = pool
-        found = [_lease(row) for row in self._all(_open(frozenset(conditions)), **params)]
+        found = [lease_of(row) for row in self._all(_open(frozenset(conditions)), **params)]
         return sorted(found, key=lambda lease: (lease.requested_at_ms, lease.id))
 
     def leases(self, wanted: LeaseFilter, *, after: str | None, limit: int) -> list[Lease]:
@@ -82,7 +82,7 @@ class Leases(Session):
                 return []
             conditions.add("after")
             params |= {"at": last[0], "after": after}
-        return [_lease(row) for row in self._all(_listing(frozenset(conditions), wanted.states), **params)]
+        return [lease_of(row) for row in self._all(_listing(frozenset(conditions), wanted.states), **params)]
 
 
 def _owner(params: dict[str, Value], user: str | None, account: Subject | None) -> set[str]:
@@ -127,7 +127,7 @@ def _row(lease: Lease) -> dict[str, Value]:
     }
 
 
-def _lease(row: Row) -> Lease:
+def lease_of(row: Row) -> Lease:
     (
         lease_id, user, account_kind, account_name, flavor, pool, tier, kind, server_name, state, parts, price,
         currency, simulated, devices, requested_at, posted_until, held_until, deadline, started_at, ended_at,

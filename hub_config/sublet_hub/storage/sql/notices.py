@@ -47,7 +47,7 @@ class Notices(Session):
         if lease_id is not None:
             conditions.add("lease")
             params["lease"] = lease_id
-        return [_notice(row) for row in self._all(_listing(frozenset(conditions)), **params)]
+        return [notice_of(row) for row in self._all(_listing(frozenset(conditions)), **params)]
 
 
 def _row(notice: Notice) -> dict[str, Value]:
@@ -64,6 +64,6 @@ def _row(notice: Notice) -> dict[str, Value]:
     }
 
 
-def _notice(row: Row) -> Notice:
+def notice_of(row: Row) -> Notice:
     notice_id, lease_id, user, reason, *rest = row
     return Notice(notice_id, lease_id, user, EndReason(reason), *rest)

@@ -27,6 +27,7 @@ from sublet_hub.storage.sql.audit import Audit
 from sublet_hub.storage.sql.balances import Balances
 from sublet_hub.storage.sql.checkpoints import Checkpoints
 from sublet_hub.storage.sql.engine import database_of, open_engine, parse_url
+from sublet_hub.storage.sql.following import Following
 from sublet_hub.storage.sql.leases import Leases
 from sublet_hub.storage.sql.ledger import Ledger
 from sublet_hub.storage.sql.migrate import check_version
@@ -45,7 +46,7 @@ _BEGIN = {
 }
 
 
-class SqlTransaction(Quotas, Balances, Leases, Ledger, Notices, Audit, Answers):
+class SqlTransaction(Quotas, Balances, Leases, Following, Ledger, Notices, Audit, Answers):
     """One database transaction."""
 
     def lock(self, *names: str) -> None:
