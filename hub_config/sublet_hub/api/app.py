@@ -25,9 +25,22 @@ from sublet_hub.api.pages import router as pages
 from sublet_hub.api.problem_page import is_for_people, problem_page
 from sublet_hub.api.problems import of_http, of_validation, problem_response
 from sublet_hub.api.reads import open_leases
-from sublet_hub.api.routers import audit, flavors, leases, notices, platform, pools, quick, sign_in, usage
+from sublet_hub.api.routers import (
+    audit,
+    flavors,
+    lease_events,
+    leases,
+    notices,
+    platform,
+    pools,
+    quick,
+    sign_in,
+    usage,
+)
 from sublet_hub.api.routers.quotas import HUB_PREFIX, OWN_PREFIX, quota_router
 from sublet_hub.api.session import CALLBACK, Sessions
+from sublet_hub.api.stream import StreamTimes
+from sublet_hub.api.streams import Streams
 from sublet_hub.domain.errors import PublicError
 from sublet_hub.storage.books import Books
 
@@ -44,6 +57,7 @@ class Options:
 
     `token_cache_seconds`: how long the hub's word is believed. `inline_reads`: do short reads on the event loop,
     for databases in a local file. `contact`: whom the pages tell people to ask for more.
+    `event_streams_max`: how many event streams may be open.
     """
 
     session_key: bytes = field(repr=False)
@@ -51,6 +65,8 @@ class Options:
     inline_reads: bool = False
     monotonic: Callable[[], float] = time.monotonic
     contact: str = "the administrator of this platform"
+    event_streams_max: int = 100
+    stream_times: StreamTimes = field(default_factory=StreamTimes)
 
 
 def published_document() -> dict[str, Any]:
@@ -66,12 +82,14 @@ def create_app(books: Books, hub: Hub, options: Options) -> FastAPI:
     app = FastAPI(
         openapi_url=None, docs_url=None, redoc_url=None, redirect_slashes=False, separate_input_output_schemas=False
     )
+    database = Database(books, metrics, inline_reads=options.inline_reads)
     app.state.api = Api(
-        database=Database(books, metrics, inline_reads=options.inline_reads),
+        database=database,
         hub=hub,
         authenticator=Authenticator(hub, metrics, options.token_cache_seconds, options.monotonic),
         sessions=Sessions(options.session_key, OAUTH),
         metrics=metrics,
+        streams=Streams(database, metrics, options.event_streams_max, options.stream_times),
     )
     app.state.contact = options.contact
     _add_routes(app)
@@ -88,7 +106,7 @@ def _add_routes(app: FastAPI) -> None:
     app.routes.append(quick.ROUTE)
     app.include_router(quota_router(HUB_PREFIX, in_schema=True))
     app.include_router(quota_router(OWN_PREFIX, in_schema=False))
-    for resource in (leases, flavors, pools, usage, notices, audit, platform, sign_in):
+    for resource in (leases, lease_events, flavors, pools, usage, notices, audit, platform, sign_in):
         app.include_router(resource.router)
     app.include_router(pages.router)
     pages.mount_static(app)

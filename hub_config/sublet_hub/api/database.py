@@ -31,6 +31,7 @@ class Database:
         self._metrics = metrics
         self._inline = inline_reads
         self._threads = CapacityLimiter(THREADS)
+        self._thread_aside = CapacityLimiter(1)
 
     async def look_up(self, operation: Callable[Concatenate[Books, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """A read of a few rows by key."""
@@ -44,8 +45,16 @@ class Database:
 
     async def run(self, operation: Callable[Concatenate[Books, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Any other operation. It runs to its end though whoever asked goes away."""
+        return await self._run_in(self._threads, operation.__name__, partial(operation, self.books, *args, **kwargs))
+
+    async def run_aside(self, operation: Callable[Concatenate[Books, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """A read that must not wait for writers that have taken all threads: in a thread of its own."""
+        whole = partial(operation, self.books, *args, **kwargs)
+        return await self._run_in(self._thread_aside, operation.__name__, whole)
+
+    async def _run_in(self, threads: CapacityLimiter, name: str, operation: Callable[[], R]) -> R:
         started = time.perf_counter()
         try:
-            return await to_thread.run_sync(partial(operation, self.books, *args, **kwargs), limiter=self._threads)
+            return await to_thread.run_sync(operation, limiter=threads)
         finally:
-            self._metrics.database_used(operation.__name__, time.perf_counter() - started)
+            self._metrics.database_used(name, time.perf_counter() - started)

@@ -10,6 +10,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sublet_hub.api.event_text import MEDIA_TYPE
 from sublet_hub.api.metrics import Metrics
 from sublet_hub.api.problems import Failure, problem_response
 from sublet_hub.domain.errors import Unavailable
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 MOST_IN_FLIGHT = 500
 """Requests at once; more are refused at once and not queued, so that those there are get done."""
 
+EVENT_STREAM = (b"content-type", f"{MEDIA_TYPE}; charset=utf-8".encode())
 NO_ROUTE = "none"
 GONE = 499
 """As a label, for requests whose client went away before the answer; no client ever sees it."""
@@ -47,17 +49,23 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        answer = _Answer(send)
         started = time.perf_counter()
-        self._in_flight += 1
-        self._metrics.in_flight.set(self._in_flight)
+        self._count(+1)
+
+        def done(status: int | None) -> None:
+            self._count(-1)
+            seconds = time.perf_counter() - started
+            self._metrics.answered(_method(scope), _route(scope), status or GONE, seconds)
+
+        answer = _Answer(send, done)
         try:
             await self._serve(scope, receive, answer)
         finally:
-            self._in_flight -= 1
-            self._metrics.in_flight.set(self._in_flight)
-            seconds = time.perf_counter() - started
-            self._metrics.answered(_method(scope), _route(scope), answer.status or GONE, seconds)
+            answer.end()
+
+    def _count(self, change: int) -> None:
+        self._in_flight += change
+        self._metrics.in_flight.set(self._in_flight)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         if self._in_flight > MOST_IN_FLIGHT:
@@ -79,10 +87,15 @@ class Edge:
 
 
 class _Answer:
-    """Hands an answer on, with our headers, and remembers its status."""
+    """Hands an answer on, with our headers, and remembers its status.
 
-    def __init__(self, send: Send) -> None:
+    `done` is called once with it: at the answer's end, or where an event stream begins, for that may last an hour.
+    """
+
+    def __init__(self, send: Send, done: Callable[[int | None], None]) -> None:
         self._send: Callable[[Message], Awaitable[None]] = send
+        self._done = done
+        self._has_ended = False
         self.status: int | None = None
 
     async def __call__(self, message: Message) -> None:
@@ -91,7 +104,14 @@ class _Answer:
             own = {name for name, _ in message["headers"]}
             ours = [header for header in SECURITY_HEADERS.items() if header[0] not in own]
             message["headers"] = [*message["headers"], *ours]
+            if EVENT_STREAM in message["headers"]:
+                self.end()
         await self._send(message)
+
+    def end(self) -> None:
+        if not self._has_ended:
+            self._has_ended = True
+            self._done(self.status)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})

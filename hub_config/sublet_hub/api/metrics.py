@@ -57,6 +57,12 @@ class Metrics:
         self.in_flight = Gauge(
             "sublet_api_requests_in_flight", "Requests that are being answered.", registry=self.registry
         )
+        self.event_streams = Gauge(
+            "sublet_api_event_streams", "Event streams of leases that are open now.", registry=self.registry
+        )
+        self._events = Counter(
+            "sublet_api_events_total", "Events sent on streams of leases.", ["event"], registry=self.registry
+        )
         self._failures = Counter(
             "sublet_api_failures_total",
             "Requests that ended in an error of ours, by its class.",
@@ -85,6 +91,7 @@ class Metrics:
         self._seconds_of = cache(self._request_seconds.labels)
         self._checks_of = cache(self._token_checks.labels)
         self._operations_of = cache(self._database_seconds.labels)
+        self._events_of = cache(self._events.labels)
 
     def answered(self, method: str, route: str, status: int, seconds: float) -> None:
         self._requests_of(method, route, status).inc()
@@ -96,6 +103,9 @@ class Metrics:
     def decided(self, reason: str | None) -> None:
         """A lease was granted (None) or refused for a reason."""
         self._decisions.labels("granted" if reason is None else "refused", reason or "none").inc()
+
+    def event_sent(self, name: str) -> None:
+        self._events_of(name).inc()
 
     def token_checked(self, result: TokenCheck) -> None:
         self._checks_of(result).inc()

@@ -19,6 +19,9 @@ from sublet_hub.domain.errors import InvalidRequest, NotFound, NotSignedIn, Publ
 MOST_FAULTS = 20
 """The most wrong fields that one answer names."""
 
+RETRY_STREAM_SECONDS = 15
+"""When to try again for an event stream that there is no room for."""
+
 
 class MethodNotAllowed(PublicError):
     """The resource is there, but not for this method; `Allow` lists those it has."""
@@ -42,6 +45,14 @@ class UnsupportedMediaType(PublicError):
     type_name = "unsupported-media-type"
     title = "The body must be JSON"
     status = 415
+
+
+class TooManyStreams(PublicError):
+    """This process has as many event streams open as it may."""
+
+    type_name = "too-many-streams"
+    title = "All event streams are taken"
+    status = 503
 
 
 class Failure(PublicError):
@@ -89,6 +100,8 @@ def problem_response(error: PublicError, path: str, headers: Mapping[str, str] |
     sent = dict(headers or {})
     if isinstance(error, NotSignedIn):
         sent["WWW-Authenticate"] = 'Bearer realm="sublet"'
+    if isinstance(error, TooManyStreams):
+        sent["Retry-After"] = str(RETRY_STREAM_SECONDS)
     return Response(problem_body(error, path), error.status, sent, media_type=PROBLEM_TYPE)
 
 

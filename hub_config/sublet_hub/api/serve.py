@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import resource
 import signal
+import socket
 import sys
 from types import FrameType
 
@@ -12,12 +14,19 @@ import uvloop
 from fastapi import FastAPI
 
 from sublet_hub.api.app import OAUTH, Options, create_app
+from sublet_hub.api.asking import Api
+from sublet_hub.api.http_protocol import HangingUp
 from sublet_hub.api.hub_client import HttpHub
 from sublet_hub.credentials import CredentialsError, Secrets, read_secrets
 from sublet_hub.domain.errors import Unavailable
 from sublet_hub.settings import Settings, SettingsError
 from sublet_hub.storage.books import Books
 from sublet_hub.wiring import open_books
+
+log = logging.getLogger(__name__)
+
+OTHER_FILES = 1_000
+"""Files open for all but event streams: requests being answered, the database, libraries."""
 
 
 def serve(settings: Settings) -> None:
@@ -29,6 +38,7 @@ def serve(settings: Settings) -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every user's name that the hub is asked about
     for each in (signal.SIGTERM, signal.SIGINT):
         signal.signal(each, _noted)
+    _allow_connections(settings.event_streams_max)
     try:
         secrets = read_secrets(settings.data, settings.secrets_dir)
         with open_books(settings) as books:
@@ -44,8 +54,20 @@ def _serve(books: Books, secrets: Secrets, settings: Settings) -> None:
         token_cache_seconds=settings.token_cache_seconds,
         inline_reads=settings.database_url.startswith("sqlite"),
         contact=settings.contact,
+        event_streams_max=settings.event_streams_max,
     )
     uvloop.run(_until_stopped(create_app(books, hub, options), hub, settings))
+
+
+def _allow_connections(streams: int) -> None:
+    """Let the process have a file open for each event stream, as far as it may raise that by itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = streams + OTHER_FILES
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    if allowed < wanted:
+        log.warning("%d event streams are set, but only %d files may be open (ulimit -n)", streams, allowed)
 
 
 def _noted(_signal: int, _frame: FrameType | None) -> None:
@@ -54,9 +76,22 @@ def _noted(_signal: int, _frame: FrameType | None) -> None:
 
 async def _until_stopped(app: FastAPI, hub: HttpHub, settings: Settings) -> None:
     try:
-        await uvicorn.Server(server_config(app, settings)).serve()
+        await ApiServer(server_config(app, settings), app).serve()
     finally:
         await hub.close()
+
+
+class ApiServer(uvicorn.Server):
+    """Ends the event streams when it is told to stop: they are answers that nobody would see the end of."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
+        super().__init__(config)
+        api: Api = app.state.api
+        self._streams = api.streams
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._streams.close()
+        await super().shutdown(sockets)
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
@@ -65,7 +100,7 @@ def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
         app,
         host=settings.internal_host,
         port=settings.api_port,
-        http="httptools",
+        http=HangingUp,
         ws="none",
         lifespan="off",
         access_log=False,

@@ -223,6 +223,10 @@ class Settings(KubernetesSettings):
     token_cache_seconds: PreciseSeconds = 10.0
     """Seconds for which the api believes the hub's answer about a token. A revoked token works so long."""
 
+    event_streams_max: Number = 5_000
+    """Event streams that one api process keeps open; more are refused. Each running server holds one, and so does
+    each page that shows a lease. A stream takes some 40 KB of memory and an open file."""
+
     spawn_timeout_seconds: Seconds = 60
     """Seconds that a user's server may take to answer after its process has started."""
 

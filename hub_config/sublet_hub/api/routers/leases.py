@@ -124,7 +124,7 @@ async def request_lease(body: LeaseRequestModel, writing: Writing) -> Response:
 @router.get("/{id}", operation_id="read_lease", response_model=LeaseDetail, responses=problems(404))
 async def read_lease(id: LeaseId, who: Asker, api: ApiParts) -> Response:  # noqa: A002 — the path's name
     """One lease; its owner and spawners see its devices too."""
-    lease = await _visible(id, who, api)
+    lease = await visible_lease(id, who, api)
     devices = who.is_user(lease.user) or who.spawns
     return answer(present.lease_detail(lease, api.now_ms, devices=devices))
 
@@ -133,7 +133,7 @@ async def read_lease(id: LeaseId, who: Asker, api: ApiParts) -> Response:  # noq
 async def stop_lease(id: LeaseId, writing: Writing, body: StopRequest | None = None) -> Response:  # noqa: A002
     """Stop a lease: its owner at once, a quota admin with notice unless `immediately`, a spawner for a `reason`."""
     who, body = writing.who, body or StopRequest()
-    lease = await _visible(id, who, writing.api)
+    lease = await visible_lease(id, who, writing.api)
     reason = _stop_reason(lease, who, body)
     with_notice = reason is EndReason.ADMIN and not body.immediately
 
@@ -146,7 +146,7 @@ async def stop_lease(id: LeaseId, writing: Writing, body: StopRequest | None = N
     return await writing.write(order_end)
 
 
-async def _visible(lease_id: str, who: Principal, api: Api) -> Lease:
+async def visible_lease(lease_id: str, who: Principal, api: Api) -> Lease:
     """The lease; to those whom it doesn't concern there is none."""
     lease = await api.database.look_up(reads.find_lease, lease_id)
     if not (who.is_user(lease.user) or who.reads_all or who.spawns):
