@@ -1,19 +1,38 @@
-"""What a notebook on Sublet imports: `sublet.quota()` shows what is left, at what price, until when."""
+"""What a notebook on Sublet imports: what is left, at what price, until when; and fair warning before the end."""
 
 from __future__ import annotations
 
-from sublet.client import quota
+from sublet.client import keep, lease, quota, stop, usage
 from sublet.errors import NotInALease, Refused, SubletError, Unavailable
-from sublet.reading import Account, Lease, Limit, Quota
+from sublet.events import Notice
+from sublet.leases import Lease
+from sublet.magics import load_ipython_extension
+from sublet.magics import register as _register
+from sublet.notices import off_notice, on_notice
+from sublet.quotas import Account, Limit, Quota
+from sublet.usages import AccountUsage, Day, Usage
 
 __all__ = [
     "Account",
+    "AccountUsage",
+    "Day",
     "Lease",
     "Limit",
     "NotInALease",
+    "Notice",
     "Quota",
     "Refused",
     "SubletError",
     "Unavailable",
+    "Usage",
+    "keep",
+    "lease",
+    "load_ipython_extension",
+    "off_notice",
+    "on_notice",
     "quota",
+    "stop",
+    "usage",
 ]
+
+_register()

@@ -1,66 +1,115 @@
-"""A quota as HTML for a notebook. Colours are the notebook's own, so that it is right in light and dark themes."""
+"""What is shown, as HTML for a notebook. Colours are the notebook's own, so that it is right in light and dark."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from types import MappingProxyType
 
 from sublet import wording
-from sublet.reading import Account, Lease, Limit, Quota
+from sublet.leases import Lease
+from sublet.quotas import Account, Limit, Quota
+from sublet.usages import AccountUsage, Day, Usage
 
 _CELL = "text-align:left;padding:0.15em 1em 0.15em 0"
+_TABLE = '<table style="margin:0 0 0.75em 0">'
 _BAR = (
     "display:flex;width:9em;height:0.5em;border-radius:0.25em;overflow:hidden;"
     "border:1px solid currentColor;opacity:0.75"
 )
 
 
+NO_HINTS: Mapping[str, str] = MappingProxyType({})
+
+
 def quota_html(quota: Quota) -> str:
-    blocks = [_lease(quota.lease, quota)] if quota.lease else []
+    blocks = [_lease(wording.short_lease_rows(quota.lease, quota.read_at), quota.lease)] if quota.lease else []
     paying = quota.account
     for account in sorted(quota.accounts, key=lambda each: each is not paying):
         note = ", which pays for this lease" if quota.lease and account is paying else ""
         blocks.append(_account(account, quota, note))
+    return _whole(blocks)
+
+
+def lease_html(lease: Lease) -> str:
+    return _whole([_lease(wording.lease_rows(lease), lease)])
+
+
+def usage_html(usage: Usage) -> str:
+    return _whole([_used(each, usage.currency) for each in usage.accounts])
+
+
+def facts(rows: Iterable[tuple[str, str]], title: str = "", hints: Mapping[str, str] = NO_HINTS) -> str:
+    """Names and what they are, one below the other. `hints`: what the pointer shows on the values of these names."""
+    caption = f'<caption style="{_CELL};font-weight:bold">{escape(title)}</caption>' if title else ""
+    cells = "".join(
+        f'<tr><th scope="row" style="{_CELL}">{escape(name)}</th><td style="{_CELL}">'
+        + (f'<span title="{escape(hints[name])}">{escape(text)}</span>' if name in hints else escape(text))
+        + "</td></tr>"
+        for name, text in rows
+    )
+    return f"{_TABLE}{caption}{cells}</table>"
+
+
+def _whole(blocks: Sequence[str]) -> str:
     return f"<div>{''.join(blocks) or f'<p>{escape(wording.EMPTY)}</p>'}</div>"
 
 
-def _lease(lease: Lease, quota: Quota) -> str:
-    utc = f"{lease.deadline_at:%Y-%m-%d %H:%M:%S} UTC"
-    rows = (
-        ("Lease", escape(wording.flavor(lease))),
-        ("Until", f'<span title="{utc}">{escape(wording.until(lease, quota.read_at))}</span>'),
-        ("Price", escape(f"{wording.price(lease)}; {wording.money(lease.cost, lease.currency)} so far")),
-    )
-    cells = "".join(
-        f'<tr><th scope="row" style="{_CELL}">{name}</th><td style="{_CELL}">{text}</td></tr>' for name, text in rows
-    )
-    return f'<table style="margin:0 0 0.75em 0">{cells}</table>'
+def _lease(rows: Iterable[tuple[str, str]], lease: Lease) -> str:
+    return facts(rows, hints={"Until": f"{lease.deadline_at:%Y-%m-%d %H:%M:%S} UTC"})
+
+
+def _title(text: str) -> str:
+    return f'<div style="font-weight:bold;margin:0.25em 0">{escape(text)}</div>'
 
 
 def _account(account: Account, quota: Quota, note: str) -> str:
-    title = f'<div style="font-weight:bold;margin:0.25em 0">Account {escape(account.name + note)}</div>'
+    title = _title(f"Account {account.name}{note}")
     if not account.limits:
         return f"{title}<p>{escape(wording.NO_LIMITS).capitalize()}.</p>"
-    name, *others = wording.HEADINGS
-    head = "".join(f'<th scope="col" style="{_CELL}">{text}</th>' for text in (name, "", *others))
-    body = "".join(_row(limit, quota) for limit in account.limits)
-    return f'{title}<table style="margin:0 0 0.75em 0"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    rows = ((wording.row(limit, quota.currency, quota.read_at), _limit_bar(limit)) for limit in account.limits)
+    return title + _table(wording.HEADINGS, rows)
 
 
-def _row(limit: Limit, quota: Quota) -> str:
-    name, *others = wording.row(limit, quota.currency, quota.read_at)
+def _used(account: AccountUsage, currency: str) -> str:
+    title = _title(wording.usage_title(account, currency))
+    days = wording.used_days(account)
+    most = max((day.gpu_seconds for day in days), default=0)
+    rows = ((wording.day_row(day, currency), _day_bar(day, most)) for day in days)
+    return title + _table(wording.DAY_HEADINGS, rows) if days else title
+
+
+def _table(headings: Sequence[str], rows: Iterable[tuple[Sequence[str], str]]) -> str:
+    """Rows with their bar in the second column."""
+    first, *others = headings
+    head = "".join(f'<th scope="col" style="{_CELL}">{escape(text)}</th>' for text in (first, "", *others))
+    body = "".join(_row(*row) for row in rows)
+    return f"{_TABLE}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _row(texts: Sequence[str], bar: str) -> str:
+    name, *others = texts
     cells = "".join(f'<td style="{_CELL}">{escape(text)}</td>' for text in others)
     return (
         f'<tr><th scope="row" style="{_CELL};font-weight:normal">{escape(name)}</th>'
-        f'<td style="{_CELL}">{_bar(limit)}</td>{cells}</tr>'
+        f'<td style="{_CELL}">{bar}</td>{cells}</tr>'
     )
 
 
-def _bar(limit: Limit) -> str:
-    """What is used (full) and held (half), drawn in the text's own colour. The figures stand beside it."""
+def _limit_bar(limit: Limit) -> str:
+    """What is used (full) and held (half)."""
     if limit.what == "lease_seconds" or limit.limit == 0:
         return ""
     used = min(100, 100 * limit.used // limit.limit)
-    held = min(100 - used, 100 * limit.held // limit.limit)
-    parts = f'<i style="width:{used}%;background:currentColor"></i>'
-    parts += f'<i style="width:{held}%;background:currentColor;opacity:0.45"></i>'
+    return _bar(used, min(100 - used, 100 * limit.held // limit.limit))
+
+
+def _day_bar(day: Day, most: int) -> str:
+    return _bar(100 * day.gpu_seconds // most) if most else ""
+
+
+def _bar(full: int, half: int = 0) -> str:
+    """Shares in percent, drawn in the text's own colour. The figures stand beside it."""
+    parts = f'<i style="width:{full}%;background:currentColor"></i>'
+    parts += f'<i style="width:{half}%;background:currentColor;opacity:0.45"></i>'
     return f'<div aria-hidden="true" style="{_BAR}">{parts}</div>'

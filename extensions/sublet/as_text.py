@@ -1,13 +1,17 @@
-"""A quota as plain text, for terminals and `print`."""
+"""What is shown, as plain text: for terminals and `print`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sublet import wording
-from sublet.reading import Account, Quota
+from sublet.leases import Lease
+from sublet.quotas import Account, Quota
+from sublet.usages import AccountUsage, Usage
 
 
 def quota_text(quota: Quota) -> str:
-    blocks = [_lease(quota)] if quota.lease else []
+    blocks = [facts(wording.short_lease_rows(quota.lease, quota.read_at))] if quota.lease else []
     paying = quota.account
     for account in sorted(quota.accounts, key=lambda each: each is not paying):
         note = ", which pays for this lease" if quota.lease and account is paying else ""
@@ -15,22 +19,35 @@ def quota_text(quota: Quota) -> str:
     return "\n\n".join(blocks) if blocks else wording.EMPTY
 
 
-def _lease(quota: Quota) -> str:
-    lease = quota.lease
-    assert lease is not None
-    lines = (
-        ("Lease", wording.flavor(lease)),
-        ("Until", wording.until(lease, quota.read_at)),
-        ("Price", f"{wording.price(lease)}; {wording.money(lease.cost, lease.currency)} so far"),
-    )
-    return "\n".join(f"{name:<7}{text}" for name, text in lines)
+def lease_text(lease: Lease) -> str:
+    return facts(wording.lease_rows(lease))
+
+
+def usage_text(usage: Usage) -> str:
+    return "\n\n".join(_used(each, usage.currency) for each in usage.accounts) or wording.EMPTY
+
+
+def facts(rows: Sequence[tuple[str, str]]) -> str:
+    """Names and what they are, one below the other."""
+    width = max(len(name) for name, _ in rows) + 1
+    return "\n".join(f"{name:<{width}} {text}" for name, text in rows)
 
 
 def _account(account: Account, quota: Quota, note: str) -> str:
     title = f"Account {account.name}{note}"
     if not account.limits:
         return f"{title}: {wording.NO_LIMITS}"
-    rows = [wording.HEADINGS, *(wording.row(limit, quota.currency, quota.read_at) for limit in account.limits)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(wording.HEADINGS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([title, *(f"  {line}" for line in lines)])
+    rows = [wording.row(limit, quota.currency, quota.read_at) for limit in account.limits]
+    return "\n".join([title, *_table(wording.HEADINGS, rows)])
+
+
+def _used(account: AccountUsage, currency: str) -> str:
+    title = wording.usage_title(account, currency)
+    rows = [wording.day_row(day, currency) for day in wording.used_days(account)]
+    return "\n".join([title, *_table(wording.DAY_HEADINGS, rows)]) if rows else title
+
+
+def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = [headings, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+    return ["  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]

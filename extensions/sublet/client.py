@@ -1,120 +1,116 @@
-"""Asking the platform, over HTTP with the standard library alone, so that nothing in a notebook can clash with it."""
+"""What a notebook asks the platform, and what it may ask for: each is one request, or a few.
+
+All raise NotInALease outside a lease, Unavailable where the platform doesn't answer, and Refused where it says no.
+`timeout` is in seconds, for each request.
+"""
 
 from __future__ import annotations
 
-import json
 import os
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from http.client import HTTPException
-from typing import IO, Any
-from urllib.parse import urlsplit
+from typing import Any
+from urllib.parse import quote
 
-from sublet.errors import NotInALease, Refused, SubletError, Unavailable
-from sublet.reading import Quota
-
-TIMEOUT_SECONDS = 10.0
-LONGEST_ANSWER_BYTES = 4 * 1024 * 1024
-NEEDED = ("SUBLET_API_URL", "JUPYTERHUB_API_TOKEN", "SUBLET_LEASE_ID")
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What the platform told this server: where to ask, with which token, and which lease this is."""
-
-    api_url: str
-    token: str = field(repr=False)
-    lease_id: str
-
-    @classmethod
-    def of(cls, env: Mapping[str, str]) -> Surroundings:
-        """From environment variables; NotInALease where one is missing."""
-        missing = [name for name in NEEDED if not env.get(name)]
-        if missing:
-            raise NotInALease(
-                f"This Python does not run in a Sublet lease ({' and '.join(missing)} not set)."
-                " Run it in a notebook or terminal that was started on the platform."
-            )
-        url = env["SUBLET_API_URL"].rstrip("/")
-        if urlsplit(url).scheme not in {"http", "https"}:
-            raise NotInALease(f"SUBLET_API_URL is {url!r}, which is no address; start the server again.")
-        return cls(url, env["JUPYTERHUB_API_TOKEN"], env["SUBLET_LEASE_ID"])
+from sublet import fields
+from sublet.asking import TIMEOUT_SECONDS, Surroundings, get, post
+from sublet.errors import Unavailable
+from sublet.leases import Lease
+from sublet.quotas import Quota
+from sublet.usages import Usage
 
 
 def quota(*, timeout: float = TIMEOUT_SECONDS) -> Quota:
     """What is left on each account that may pay for you, and this lease: its price, and until when it runs.
 
     In a notebook the result shows itself as tables; `print` it in a script. Its attributes are for programs, for
-    example `sublet.quota().lease.seconds_left`. `timeout` is in seconds.
+    example `sublet.quota().account.limit("gpu_seconds").left`.
+    """
+    return _quota(Surroundings.of(os.environ), timeout)
 
-    NotInALease outside a lease, Unavailable where the platform doesn't answer, Refused where it says no.
+
+def lease(*, timeout: float = TIMEOUT_SECONDS) -> Lease:
+    """The lease that this Python runs in: its price, until when it runs and why, GPU time and money so far.
+
+    In a notebook the result shows itself as a table; `print` it in a script. Its attributes are for programs, for
+    example `sublet.lease().seconds_left`.
     """
     around = Surroundings.of(os.environ)
-    document = _get(around, "/quota", timeout)
-    try:
+    return _lease(get(around, _path(around), timeout))
+
+
+def usage(*, timeout: float = TIMEOUT_SECONDS) -> Usage:
+    """What was used this month of each account that may pay for you, by day; the account of this lease comes first.
+
+    In a notebook the result shows itself as tables; `print` it in a script. Its attributes are for programs, for
+    example `sublet.usage().account("group:lab").gpu_seconds`.
+    """
+    around = Surroundings.of(os.environ)
+    quota = _quota(around, timeout)
+    paying = quota.account
+    ordered = sorted(quota.accounts, key=lambda each: each is not paying)
+    documents = [_month(around, each.name, timeout) for each in ordered]
+    with _understood():
+        return Usage.from_json(documents, quota.currency, datetime.now(UTC))
+
+
+def stop(at: datetime | None = None, *, timeout: float = TIMEOUT_SECONDS) -> Lease:
+    """Stop the server that this Python runs in: now, or at a moment before its deadline, which `keep` takes back.
+
+    A moment without a time zone is meant in this computer's. Open documents are saved and functions of
+    `sublet.on_notice` called before it ends.
+    """
+    around = Surroundings.of(os.environ)
+    body = {} if at is None else {"at": fields.rfc3339(at)}
+    return _lease(post(around, f"{_path(around)}/stop", body, timeout))
+
+
+def keep(*, timeout: float = TIMEOUT_SECONDS) -> Lease:
+    """Take back a stop that you have planned, or one because the server is idle.
+
+    Refused where the deadline comes from something else: a quota, a limit, the owner of the GPUs, an admin.
+    """
+    around = Surroundings.of(os.environ)
+    return _lease(post(around, f"{_path(around)}/keep", {}, timeout))
+
+
+def _path(around: Surroundings) -> str:
+    return f"/leases/{quote(around.lease_id, safe='')}"
+
+
+def _quota(around: Surroundings, timeout: float) -> Quota:
+    document = get(around, "/quota", timeout)
+    with _understood():
         return Quota.from_json(document, around.lease_id, datetime.now(UTC))
-    except (KeyError, TypeError, ValueError) as error:
+
+
+def _lease(document: Any) -> Lease:
+    with _understood():
+        return Lease.from_json(document, datetime.now(UTC))
+
+
+def _month(around: Surroundings, account: str, timeout: float) -> Any:
+    """An account's usage since the first of the month. Which day it is there, the platform knows: no time zones need
+    be installed here. Asked again where it is another day there, and once more where midnight passes meanwhile."""
+    day, document = datetime.now(UTC).day, None
+    for _ in range(3):
+        document = get(around, f"/usage?account={quote(account, safe='')}&days={day}", timeout)
+        with _understood():
+            there = fields.day(document["days"][-1]["date"]).day
+        if there == day:
+            break
+        day = there
+    return document
+
+
+@contextmanager
+def _understood() -> Iterator[None]:
+    """Say what is the matter where an answer isn't what the published API says."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
         raise Unavailable(
             f"Sublet's answer is not understood ({type(error).__name__}: {error})."
             " The platform may be newer than this package: pip install --upgrade sublet"
         ) from None
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """The token goes to the platform only, wherever an answer may point."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None
-
-
-def _get(around: Surroundings, path: str, timeout: float) -> Any:
-    """The JSON at a path of the API."""
-    # No proxy of the environment either: it may be set for downloads, and is no place for the token.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
-    headers = {"Authorization": f"token {around.token}", "Accept": "application/json"}
-    request = urllib.request.Request(around.api_url + path, headers=headers)  # noqa: S310 — scheme is checked above
-    try:
-        with opener.open(request, timeout=timeout) as response:
-            return _json(response)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise _refusal(error) from None
-    except TimeoutError:
-        raise Unavailable(f"Sublet did not answer within {timeout:g} seconds. Try again.") from None
-    except (urllib.error.URLError, HTTPException, OSError) as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, TimeoutError):
-            raise Unavailable(f"Sublet did not answer within {timeout:g} seconds. Try again.") from None
-        raise Unavailable(
-            f"Sublet does not answer at {around.api_url} ({reason}). Your lease runs on by itself; try again shortly."
-        ) from None
-
-
-def _json(response: IO[bytes]) -> Any:
-    content = response.read(LONGEST_ANSWER_BYTES + 1)
-    if len(content) > LONGEST_ANSWER_BYTES:
-        raise Unavailable("Sublet's answer is longer than it can be.")
-    try:
-        return json.loads(content)
-    except ValueError:
-        raise Unavailable("What answers at SUBLET_API_URL is not Sublet: no JSON came back.") from None
-
-
-def _refusal(error: urllib.error.HTTPError) -> SubletError:
-    """The error for a problem document (RFC 9457), or for an answer that is none."""
-    try:
-        document = _json(error)
-    except (Unavailable, OSError, HTTPException):
-        document = None
-    if not isinstance(document, dict):
-        document = {}
-    name = str(document.get("type", "")).rpartition("/")[2]
-    detail = str(document.get("detail") or f"Sublet answered {error.code} {error.reason}.")
-    if error.code >= 500 or not name:
-        return Unavailable(detail)
-    if name == "not-signed-in":
-        detail += " The token of this server is no longer good; stop the server and start it again."
-    return Refused(detail, type=name, status=error.code)
