@@ -68,11 +68,11 @@ class Nvml:
         handles = {}
         for name in names:
             try:
-                by_index = name.isdecimal()
-                handle = (
-                    nvml.nvmlDeviceGetHandleByIndex(int(name)) if by_index else nvml.nvmlDeviceGetHandleByUUID(name)
-                )
-                handles[nvml.nvmlDeviceGetUUID(handle) if by_index else name] = handle
+                if name.isdecimal():
+                    handle = nvml.nvmlDeviceGetHandleByIndex(int(name))
+                    handles[nvml.nvmlDeviceGetUUID(handle)] = handle
+                else:
+                    handles[name] = nvml.nvmlDeviceGetHandleByUUID(name)
             except nvml.NVMLError:
                 continue
         return handles

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import deque
 from collections.abc import Callable
@@ -44,13 +45,11 @@ class LeaseState:
         self._next.set()
         self._next = asyncio.Event()
 
-    async def wait(self, seen: int, timeout: float) -> int:
+    async def wait(self, seen: int, seconds: float) -> int:
         """Until the version is another than the one seen, or for so many seconds; gives the version."""
-        if self.version == seen and timeout > 0:
-            try:
-                await asyncio.wait_for(self._next.wait(), timeout)
-            except TimeoutError:
-                pass
+        if self.version == seen and seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._next.wait(), seconds)
         return self.version
 
     @property
@@ -80,9 +79,7 @@ class LeaseState:
             return None
         why = WHY.get(self.reason, "")
         at = f" at {time.strftime('%H:%M:%S UTC', time.gmtime(deadline))}" if deadline is not None else ""
-        return (
-            f"This server is about to stop{at}{why}, so nothing new is started in it. What runs goes on until then."
-        )
+        return f"This server is about to stop{at}{why}, so nothing new is started in it. What runs goes on."
 
     @property
     def idle_minutes(self) -> int:
