@@ -6,11 +6,13 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
+API = "/services/sublet/api"
 LIMIT: dict[str, Any] = {
     "what": "gpu_seconds",
     "limit": 36000,
@@ -66,15 +68,40 @@ def quota_document() -> dict[str, Any]:
     }
 
 
+def usage_document(account: str, today: date, days: int, used: dict[int, tuple[int, int]]) -> dict[str, Any]:
+    """An account's use of so many days up to today: GPU-seconds and microunits by day of the month."""
+    dates = [today - timedelta(days=ago) for ago in reversed(range(days))]
+    rows = [
+        {
+            "date": str(day),
+            "gpu_seconds": used.get(day.day, (0, 0))[0],
+            "cost_microunits": used.get(day.day, (0, 0))[1],
+        }
+        for day in dates
+    ]
+    return {
+        "account": account,
+        "currency": "USD",
+        "time_zone": "Europe/Berlin",
+        "days": rows,
+        "gpu_seconds": sum(row["gpu_seconds"] for row in rows),
+        "cost_microunits": sum(row["cost_microunits"] for row in rows),
+    }
+
+
 @dataclass
 class Platform:
-    """What the server answers to everything, and what it was asked."""
+    """What the server answers to everything (but for `answers`, by path), and what it was asked and sent."""
 
     url: str = ""
     status: int = 200
     body: bytes = field(default_factory=lambda: json.dumps(quota_document()).encode())
     headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
+    answers: dict[str, object] = field(default_factory=dict)
+    """Documents by path and query, below the API's own path."""
     asked: list[tuple[str, str]] = field(default_factory=list)
+    sent: list[tuple[str, Any]] = field(default_factory=list)
+    """Path and JSON of what was posted."""
     silent: threading.Event | None = None
     """Where set: nothing is answered before it is set."""
 
@@ -91,12 +118,20 @@ def platform(monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
             state.asked.append((self.path, self.headers.get("Authorization", "")))
             if state.silent:
                 state.silent.wait(30)
+            known = state.answers.get(self.path.removeprefix(API))
+            body = state.body if known is None else json.dumps(known).encode()
             self.send_response(state.status)
             for name, value in state.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(len(state.body)))
+            self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(state.body)
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            assert self.headers["Content-Type"] == "application/json"
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            state.sent.append((self.path.removeprefix(API), json.loads(content)))
+            self.do_GET()
 
         def log_message(self, *_: object) -> None:
             pass
@@ -105,7 +140,7 @@ def platform(monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     state.url = f"http://127.0.0.1:{server.server_address[1]}"
-    monkeypatch.setenv("SUBLET_API_URL", f"{state.url}/services/sublet/api")
+    monkeypatch.setenv("SUBLET_API_URL", f"{state.url}{API}")
     monkeypatch.setenv("JUPYTERHUB_API_TOKEN", "the-token")
     monkeypatch.setenv("SUBLET_LEASE_ID", "lease-1")
     try:

@@ -9,14 +9,13 @@ import sys
 import threading
 from datetime import UTC, datetime
 from decimal import Decimal
-from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import sublet
 from tests.extension.conftest import LEASE, LIMIT, Platform, quota_document
+from tests.extension.html_tags import Tags
 
 PROBLEM = "https://sublet.dev/problems/"
 
@@ -54,26 +53,6 @@ def test_text_says_what_is_left_at_what_price_until_when(platform: Platform) -> 
     assert repr(sublet.quota()).splitlines()[0] == text.splitlines()[0]
 
 
-class _Tags(HTMLParser):
-    """Fails on a tag that is closed out of turn; collects text and tags."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.seen: set[str] = set()
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.open.append(tag)
-        self.seen.add(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data + "\n"
-
-
 def test_html_is_whole_and_escaped(platform: Platform) -> None:
     document = quota_document()
     document["leases"][0]["flavor"] = "<script>alert(1)</script>"
@@ -81,10 +60,7 @@ def test_html_is_whole_and_escaped(platform: Platform) -> None:
     document["accounts"].append({"subject": "group:<i>", "own": True, "limits": [], "time_zone": "UTC"})
     platform.answer(document)
     html = sublet.quota()._repr_html_()
-    parser = _Tags()
-    parser.feed(html)
-    parser.close()
-    assert parser.open == []
+    parser = Tags.of(html)
     assert parser.seen == {"div", "table", "thead", "tbody", "tr", "th", "td", "span", "i"} | {"p"}
     assert "<script>alert(1)</script> (surplus, simulated)" in parser.text
 
@@ -201,7 +177,7 @@ def test_it_needs_nothing_but_the_standard_library() -> None:
     folder = Path(sublet.__file__).parent
     imported = {
         name.partition(".")[0]
-        for file in folder.glob("*.py")
+        for file in folder.rglob("*.py")
         for node in ast.walk(ast.parse(file.read_text()))
         for name in (
             [alias.name for alias in node.names]
