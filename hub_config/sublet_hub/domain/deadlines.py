@@ -147,7 +147,7 @@ def plan_deadlines(
     `account_states` are the windowed limits on the account. `own_limits` are, by lease id, the limits that bind that
     lease alone: those on seconds per lease, and those on GPUs or leases at once which the lease is `beyond`.
     A deadline that comes nearer never comes nearer than `margins.notice_ms` from now (promise 3: no surprise);
-    an ordered deadline is kept as it was ordered.
+    an ordered or planned deadline is kept as it was set.
     """
     nearest = {lease.id: _hard_cap(lease, margins) for lease in leases}
     for state in account_states:
@@ -156,8 +156,8 @@ def plan_deadlines(
     for lease in leases:
         for state in own_limits.get(lease.id, ()):
             _nearer(nearest, lease.id, _own_deadline(lease, state, now_ms, margins))
-        if lease.ordered is not None:
-            _nearer(nearest, lease.id, lease.ordered)
+        for order in lease.orders:
+            _nearer(nearest, lease.id, order)
     return {lease.id: _with_notice(lease, nearest[lease.id], now_ms, margins) for lease in leases}
 
 
@@ -185,7 +185,7 @@ def _nearer(nearest: dict[str, Deadline], lease_id: str, deadline: Deadline) -> 
 
 def _with_notice(lease: Lease, deadline: Deadline, now_ms: int, margins: Margins) -> Deadline:
     """The new deadline, but not nearer than the notice period, unless the old one or an order already was."""
-    if lease.state is LeaseState.GRANTED or deadline.at_ms >= lease.deadline.at_ms or deadline == lease.ordered:
+    if lease.state is LeaseState.GRANTED or deadline.at_ms >= lease.deadline.at_ms or deadline in lease.orders:
         return deadline
     at = max(deadline.at_ms, min(lease.deadline.at_ms, now_ms + margins.notice_ms))
     return Deadline(at, deadline.reason, deadline.binding)

@@ -67,6 +67,15 @@ class Conflict(PublicError):
     status = 409
 
 
+class DeadlineStands(PublicError):
+    """The deadline is not the user's to take back: a limit, an admin or the owner set it. `limit` and `subject` say
+    which limit it is, where it is one."""
+
+    type_name = "deadline-stands"
+    title = "The deadline can't be taken back"
+    status = 409
+
+
 class QuotaExceeded(PublicError):
     """A quota refuses the lease. The binding limit is in `limit`, whose quota it is in `subject`."""
 

@@ -26,11 +26,23 @@ class PoolDevice:
 
 
 @dataclass(frozen=True, slots=True)
+class IdlePolicy:
+    """When a pool's leases are ended for being idle: for `after_minutes` no kernel was busy, and each GPU was used by
+    less than `utilisation_percent` and its memory by less than `memory_percent`. Only leases of `tiers`."""
+
+    after_minutes: int
+    utilisation_percent: int = 5
+    memory_percent: int = 10
+    tiers: frozenset[Tier] = frozenset({Tier.SURPLUS})
+
+
+@dataclass(frozen=True, slots=True)
 class Pool:
     """GPUs of one model in one place with one owner.
 
     `devices` names each device where we hand them out ourselves (one machine); where something else does
-    (Kubernetes) it is empty and `capacity` alone counts. `simulated` pools have no hardware behind them.
+    (Kubernetes) it is empty and `capacity` alone counts. `simulated` pools have no hardware behind them. Without an
+    `idle` policy nothing of the pool is ended for being idle.
     """
 
     name: str
@@ -38,6 +50,7 @@ class Pool:
     capacity: GpuParts
     devices: tuple[PoolDevice, ...] = ()
     simulated: bool = False
+    idle: IdlePolicy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,8 +82,11 @@ class Lease:
 
     `parts` and `price_micros_per_gpu_hour` are fixed at the grant. Use is posted up to `posted_until_ms` and an
     amount is held from there to `held_until_ms`; before the start both count from the moment of the grant.
-    `posted` is what has been charged so far. `ordered` is a deadline that somebody set by hand (an admin's stop,
-    a reclaim, idleness); `deadline` is the nearest of all.
+    `posted` is what has been charged so far. `ordered` is a deadline that somebody set by hand and that stands (an
+    admin's stop, a reclaim). `planned` are those that can be taken back: the user's own wish to stop at a moment, and
+    an idle policy's, at most one of each; they are kept apart from the order, so that taking one back never takes an
+    admin's back. `deadline` is the nearest of all. `kept_at_ms` is when the user last said that the lease is needed:
+    what it did before doesn't count as idleness.
     """
 
     id: str
@@ -109,10 +112,21 @@ class Lease:
     ordered: Deadline | None = None
     posted: Amount = ZERO
     end_reason: EndReason | None = None
+    planned: tuple[Deadline, ...] = ()
+    kept_at_ms: int | None = None
 
     @property
     def is_open(self) -> bool:
         return self.state in OPEN
+
+    @property
+    def orders(self) -> tuple[Deadline, ...]:
+        """All deadlines that don't come from limits."""
+        return self.planned if self.ordered is None else (self.ordered, *self.planned)
+
+    def plan_of(self, reason: EndReason) -> Deadline | None:
+        """The planned deadline of that reason; None where there is none."""
+        return next((plan for plan in self.planned if plan.reason is reason), None)
 
     @property
     def held(self) -> Amount:
@@ -128,6 +142,19 @@ class Lease:
         price = self.price_micros_per_gpu_hour
         money = cost(self.parts, to_ms - start, price) - cost(self.parts, from_ms - start, price)
         return Amount(GpuTime(gpu_time(self.parts, to_ms - from_ms)), Micros(money))
+
+
+def with_plan(lease: Lease, plan: Deadline) -> Lease:
+    """The lease with one more planned deadline, in place of one of the same reason. Its deadline is brought nearer,
+    never further: moving it out is for who knows all limits."""
+    others = (each for each in lease.planned if each.reason is not plan.reason)
+    nearest = min(plan, lease.deadline, key=lambda deadline: deadline.at_ms)
+    return replace(lease, planned=(*others, plan), deadline=nearest)
+
+
+def without_plans(lease: Lease, *reasons: EndReason) -> Lease:
+    """The lease without the planned deadlines of those reasons. Its deadline has to be computed anew."""
+    return replace(lease, planned=tuple(plan for plan in lease.planned if plan.reason not in reasons))
 
 
 def moved(lease: Lease, state: LeaseState) -> Lease:

@@ -11,9 +11,11 @@ WHY = {
     EndReason.QUOTA: "its quota runs out",
     EndReason.LIMIT: "it reaches the longest time that a lease may last",
     EndReason.RECLAIM: "the owner of the GPUs takes them back",
-    EndReason.IDLE: "it has been idle",
+    EndReason.IDLE: "its GPUs have been idle",
     EndReason.ADMIN: "an admin has ended it",
 }
+ADVICE = {EndReason.IDLE: "Run something or keep it, or save your work."}
+SAVE = "Save your work."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,4 +54,5 @@ def message(lease: Lease) -> str:
     why = WHY[lease.deadline.reason]
     bound = lease.deadline.binding
     detail = f" ({bound.what} of {bound.subject})" if bound else ""
-    return f"This notebook stops soon because {why}{detail}. Save your work."
+    advice = ADVICE.get(lease.deadline.reason, SAVE)
+    return f"This notebook stops soon because {why}{detail}. {advice}"

@@ -13,8 +13,8 @@ from sublet_hub.domain.amounts import GPU_TIME_PER_GPU_SECOND, Amount
 from sublet_hub.domain.errors import InvalidRequest, PublicError
 from sublet_hub.domain.flavors import Tier
 from sublet_hub.meter import metrics
-from sublet_hub.meter.plan import Action, Adopt, Arm, End, Fault, Forget, Post, Start, Stop, Void, Warn
-from sublet_hub.storage import adopting, metering
+from sublet_hub.meter.plan import Action, Adopt, Arm, End, Fault, Forget, Idle, Post, Start, Stop, Void, Warn
+from sublet_hub.storage import adopting, metering, planned
 from sublet_hub.storage.books import Books
 
 log = logging.getLogger(__name__)
@@ -74,6 +74,10 @@ class Applier:
     @_do.register
     def _(self, action: Warn) -> None:
         metering.warn(self._books, action.lease_id)
+
+    @_do.register
+    def _(self, action: Idle) -> None:
+        planned.settle_idleness(self._books, action.lease_id)
 
     @_do.register
     def _(self, action: End) -> None:

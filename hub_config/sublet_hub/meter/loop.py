@@ -12,8 +12,9 @@ from sublet_hub.domain.accounts import Subject
 from sublet_hub.domain.lease import Lease, LeaseState
 from sublet_hub.meter import metrics
 from sublet_hub.meter.apply import Applier
+from sublet_hub.meter.idleness import Idleness
 from sublet_hub.meter.plan import Action, End, Fault, Post, Start, Warn, plan
-from sublet_hub.storage import metering
+from sublet_hub.storage import activity, metering
 from sublet_hub.storage.anchors import Anchors
 from sublet_hub.storage.books import Books
 
@@ -24,6 +25,9 @@ ANCHOR_SECONDS = 60
 
 HOUSEKEEPING_SECONDS = 3600
 """Seconds between two rounds of forgetting answers to old idempotency keys."""
+
+ACTIVITY_SECONDS = 60
+"""Seconds between two rounds of forgetting what servers told of themselves long ago."""
 
 
 TOGETHER = 100
@@ -55,6 +59,8 @@ class Meter:
         self._trouble: str | None = None
         self._next_anchor = 0.0
         self._next_housekeeping = 0.0
+        self._next_activity = 0.0
+        self._idleness = Idleness(books)
 
     def run(self, stop: Event) -> None:
         """Run until `stop` is set, then once more, so that ends seen at a shutdown are posted."""
@@ -83,7 +89,8 @@ class Meter:
             self._beat()
             now_ms = self._books.clock.now_ms()
             leases = self._leases(observed)
-            actions = plan(observed, leases, now_ms, self._books.policy, self._warned)
+            idle = self._idleness.look(leases.values(), now_ms)
+            actions = plan(observed, leases, now_ms, self._books.policy, self._warned, idle)
         self._report(leases, actions, now_ms)
         self._report_strays()
         with metrics.APPLY_SECONDS.time():
@@ -167,3 +174,6 @@ class Meter:
         if now >= self._next_housekeeping:
             self._next_housekeeping = now + HOUSEKEEPING_SECONDS
             metering.drop_old_answers(self._books)
+        if now >= self._next_activity:
+            self._next_activity = now + ACTIVITY_SECONDS
+            activity.drop_old(self._books)

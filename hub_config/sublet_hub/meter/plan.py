@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from sublet_hub.cluster.base import Cause, Claims, Observed
 from sublet_hub.domain.accounts import Subject
+from sublet_hub.domain.idle import is_due, notice_ms
 from sublet_hub.domain.lease import EndReason, Lease, LeaseState
 from sublet_hub.domain.notices import due_lead
 from sublet_hub.domain.policy import Policy
@@ -48,6 +50,13 @@ class Warn:
 
     lease_id: str
     lead_seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """The lease is idle, or isn't any more: its end is to be ordered, or to be taken back."""
+
+    lease_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +108,14 @@ class Fault:
     sentence: str
 
 
-Action = Start | Post | Arm | Warn | End | Void | Forget | Stop | Adopt | Fault
+Action = Start | Post | Arm | Warn | Idle | End | Void | Forget | Stop | Adopt | Fault
 
 OVERDUE_MS = 10_000
 """How long after a deadline, and what it takes to end a server, we stop what still runs: then the thing that should
 have ended it is broken."""
+
+
+NOT_LOOKED_AT: Mapping[str, bool] = MappingProxyType({})
 
 
 def plan(
@@ -112,17 +124,20 @@ def plan(
     now_ms: int,
     policy: Policy,
     warned: frozenset[tuple[str, int, int]],
+    idle: Mapping[str, bool] = NOT_LOOKED_AT,
 ) -> list[Action]:
     """All actions of one round.
 
     `leases` are the open ones, and those that the cluster still shows, by id. `warned` are the notices that were
-    asked for already, as (lease id, lead in seconds, deadline).
+    asked for already, as (lease id, lead in seconds, deadline). `idle` tells whether a lease is, of those that were
+    looked at.
     """
     seen = {each.lease_id: each for each in observed}
     actions: list[Action] = []
     for lease in leases.values():
         if lease.is_open:
             actions += _for_open(lease, seen.get(lease.id), now_ms, policy, warned)
+            actions += _for_idle(lease, seen.get(lease.id), now_ms, policy, idle)
     for each in observed:
         lease_or_none = leases.get(each.lease_id)
         if lease_or_none is None or not lease_or_none.is_open:
@@ -176,6 +191,17 @@ def _for_running(
     lead = due_lead(lease, now_ms, policy.notice_leads_seconds)
     if lead is not None and (lease.id, lead, lease.deadline.at_ms) not in warned:
         yield Warn(lease.id, lead)
+
+
+def _for_idle(
+    lease: Lease, seen: Observed | None, now_ms: int, policy: Policy, idle: Mapping[str, bool]
+) -> Iterator[Action]:
+    """Only of what is seen to run: whatever else is wrong with a lease comes first."""
+    found = idle.get(lease.id)
+    if found is None or seen is None or not seen.running:
+        return
+    if is_due(lease, now_ms, notice_ms(policy.margins.notice_ms), idle=found):
+        yield Idle(lease.id)
 
 
 def _for_closed(seen: Observed, lease: Lease | None) -> Iterator[Action]:

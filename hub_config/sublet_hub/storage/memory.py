@@ -12,9 +12,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from sublet_hub.domain.accounts import Subject
+from sublet_hub.domain.activity import Activity, minute_of
 from sublet_hub.domain.amounts import ZERO, Amount
 from sublet_hub.domain.audit import GENESIS, AuditRecord
 from sublet_hub.domain.errors import Conflict
+from sublet_hub.domain.flavors import IdlePolicy
+from sublet_hub.domain.idle import is_quiet
 from sublet_hub.domain.lease import Lease
 from sublet_hub.domain.ledger import BucketUse, Entry
 from sublet_hub.domain.notices import Notice
@@ -45,6 +48,7 @@ class _Tables:
     entries: dict[Subject, tuple[Entry, ...]] = field(default_factory=dict)
     heads: dict[Subject, ChainHead] = field(default_factory=dict)
     notices: dict[str, Notice] = field(default_factory=dict)
+    activity: dict[tuple[str, int], Activity] = field(default_factory=dict)
     audit: dict[int, AuditRecord] = field(default_factory=dict)
     answers: dict[tuple[str, str], SavedAnswer] = field(default_factory=dict)
     beats: dict[str, int] = field(default_factory=dict)
@@ -59,6 +63,7 @@ class _Tables:
             entries=self.entries.copy(),
             heads=self.heads.copy(),
             notices=self.notices.copy(),
+            activity=self.activity.copy(),
             audit=self.audit.copy(),
             answers=self.answers.copy(),
             beats=self.beats.copy(),
@@ -241,6 +246,37 @@ class _MemoryTransaction:
     def _is_current(self, notice: Notice) -> bool:
         lease = self._now.leases.get(notice.lease_id)
         return notice.is_current and lease is not None and lease.is_open
+
+    # Activity
+
+    def add_activity(self, lease_id: str, records: Sequence[Activity]) -> None:
+        for record in records:
+            self._tables.activity.setdefault((lease_id, record.minute_ms), record)
+
+    def activity(self, lease_id: str, *, after_ms: int, limit: int) -> list[Activity]:
+        of_lease = (record for (of, _), record in self._now.activity.items() if of == lease_id)
+        found = sorted((record for record in of_lease if record.at_ms > after_ms), key=lambda each: each.minute_ms)
+        return found[: min(limit, MOST_ROWS)]
+
+    def quiet_leases(self, pool: str, policy: IdlePolicy, since_ms: int) -> list[str]:
+        told: dict[str, list[Activity]] = {}
+        for (lease_id, minute_ms), record in self._now.activity.items():
+            if minute_ms >= minute_of(since_ms):
+                told.setdefault(lease_id, []).append(record)
+        return [
+            lease.id
+            for lease in self.open_leases(pool=pool)
+            if lease.tier in policy.tiers
+            and lease.id in told
+            and all(is_quiet(record, lease, policy) for record in told[lease.id])
+        ]
+
+    def drop_activity(self, before_ms: int, limit: int) -> int:
+        tables = self._tables
+        old = sorted((minute_ms, lease_id) for lease_id, minute_ms in tables.activity if minute_ms < before_ms)
+        for minute_ms, lease_id in old[:limit]:
+            del tables.activity[lease_id, minute_ms]
+        return len(old[:limit])
 
     # Audit
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sublet_hub.domain.accounts import Subject
+from sublet_hub.domain.activity import Activity
 from sublet_hub.domain.amounts import Amount
 from sublet_hub.domain.audit import AuditRecord
+from sublet_hub.domain.flavors import IdlePolicy
 from sublet_hub.domain.lease import Lease, LeaseState
 from sublet_hub.domain.ledger import BucketUse, Entry
 from sublet_hub.domain.notices import Notice
@@ -132,6 +134,20 @@ class Transaction(Protocol):
     def save_notice(self, notice: Notice) -> None: ...
     def notices(self, *, user: str | None, lease_id: str | None, current_only: bool, limit: int) -> list[Notice]:
         """Newest first. `current_only`: not withdrawn, and their lease is open."""
+
+    # Activity: what servers say of themselves
+    def add_activity(self, lease_id: str, records: Sequence[Activity]) -> None:
+        """Keep a lease's records. Of a minute that was told already the first one stays."""
+
+    def activity(self, lease_id: str, *, after_ms: int, limit: int) -> list[Activity]:
+        """A lease's records of later than that moment, oldest first."""
+
+    def quiet_leases(self, pool: str, policy: IdlePolicy, since_ms: int) -> list[str]:
+        """Ids of the pool's open leases, in the policy's tiers, that have records of the minutes since then, all of
+        them quiet as `domain/idle.py` has it. All in one query: few of many leases are."""
+
+    def drop_activity(self, before_ms: int, limit: int) -> int:
+        """Forget the oldest of the records older than that, so many at most; gives how many."""
 
     # Audit
     def audit_head(self) -> ChainHead: ...

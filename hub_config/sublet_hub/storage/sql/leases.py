@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import cast
+from typing import Any, cast
 
 import sqlalchemy as sa
 
@@ -33,10 +33,15 @@ _CONDITIONS = {
 }
 
 
+_OPEN_INDEXES = {"user": "ix_leases_open_user", "account": "ix_leases_open_account", "pool": "ix_leases_open_pool"}
+
+
 @lru_cache(maxsize=8)
 def _open(conditions: frozenset[str]) -> Statement:
-    """Open leases. Without an order: asking for one would lead SQLite to the index that holds all history."""
-    return Statement(sa.select(table).where(sa.text(IS_OPEN), *(_CONDITIONS[name] for name in sorted(conditions))))
+    """Open leases. SQLite is told the index: left alone, it may well take the one that holds all history."""
+    query = sa.select(table).where(sa.text(IS_OPEN), *(_CONDITIONS[name] for name in sorted(conditions)))
+    index = next((index for name, index in _OPEN_INDEXES.items() if name in conditions), "ix_leases_open")
+    return Statement(query.with_hint(table, f"INDEXED BY {index}", "sqlite"))
 
 
 @lru_cache(maxsize=64)
@@ -124,6 +129,8 @@ def _row(lease: Lease) -> dict[str, Value]:
         "posted_money": lease.posted.money,
         "posted_tokens": lease.posted.tokens,
         "end_reason": None if lease.end_reason is None else lease.end_reason.value,
+        "planned": json.dumps([_deadline_json(plan) for plan in lease.planned]) if lease.planned else None,
+        "kept_at_ms": lease.kept_at_ms,
     }
 
 
@@ -131,7 +138,7 @@ def lease_of(row: Row) -> Lease:
     (
         lease_id, user, account_kind, account_name, flavor, pool, tier, kind, server_name, state, parts, price,
         currency, simulated, devices, requested_at, posted_until, held_until, deadline, started_at, ended_at,
-        ordered, gpu_time, money, tokens, end_reason,
+        ordered, gpu_time, money, tokens, end_reason, planned, kept_at,
     ) = row  # fmt: skip
     return Lease(
         id=lease_id,
@@ -157,16 +164,25 @@ def lease_of(row: Row) -> Lease:
         ordered=None if ordered is None else _deadline(ordered),
         posted=Amount(GpuTime(gpu_time), Micros(money), tokens),
         end_reason=None if end_reason is None else EndReason(end_reason),
+        planned=() if planned is None else tuple(map(_deadline_of, json.loads(planned))),
+        kept_at_ms=kept_at,
     )
 
 
 def _deadline_text(deadline: Deadline) -> str:
+    return json.dumps(_deadline_json(deadline))
+
+
+def _deadline_json(deadline: Deadline) -> dict[str, Any]:
     bound = deadline.binding
     binding = None if bound is None else {name: getattr(bound, name) for name in Binding.__slots__}
-    return json.dumps({"at_ms": deadline.at_ms, "reason": deadline.reason.value, "binding": binding})
+    return {"at_ms": deadline.at_ms, "reason": deadline.reason.value, "binding": binding}
 
 
 def _deadline(text: str) -> Deadline:
-    saved = json.loads(text)
+    return _deadline_of(json.loads(text))
+
+
+def _deadline_of(saved: dict[str, Any]) -> Deadline:
     binding = saved["binding"]
     return Deadline(saved["at_ms"], EndReason(saved["reason"]), None if binding is None else Binding(**binding))

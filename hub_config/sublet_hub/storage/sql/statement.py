@@ -21,8 +21,22 @@ Value: TypeAlias = "str | int | bool | None"
 Row: TypeAlias = tuple[Any, ...]
 """One row as the driver gives it, in the order of the statement's columns; typed values are made of it at once."""
 
+
+class _HintedSqlite(sqlite.base.SQLiteCompiler):
+    """Writes hints, such as INDEXED BY (https://www.sqlite.org/lang_indexedby.html), which SQLAlchemy leaves out."""
+
+    def get_from_hint_text(self, table: sa.FromClause, text: str | None) -> str | None:  # noqa: ARG002
+        return text
+
+
+def _sqlite() -> sa.Dialect:
+    dialect = sqlite.dialect(paramstyle="named")
+    dialect.statement_compiler = _HintedSqlite
+    return dialect
+
+
 _DIALECTS: Mapping[Database, sa.Dialect] = {
-    "sqlite": sqlite.dialect(paramstyle="named"),
+    "sqlite": _sqlite(),
     "postgresql": postgresql.psycopg.dialect(),  # type: ignore[no-untyped-call]  # SQLAlchemy left it untyped
 }
 

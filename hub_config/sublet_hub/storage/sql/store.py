@@ -22,6 +22,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from sublet_hub.domain.errors import Conflict, Unavailable
+from sublet_hub.storage.sql.activities import Activities
 from sublet_hub.storage.sql.answers import Answers
 from sublet_hub.storage.sql.audit import Audit
 from sublet_hub.storage.sql.balances import Balances
@@ -46,7 +47,7 @@ _BEGIN = {
 }
 
 
-class SqlTransaction(Quotas, Balances, Leases, Following, Ledger, Notices, Audit, Answers):
+class SqlTransaction(Quotas, Balances, Leases, Following, Ledger, Notices, Activities, Audit, Answers):
     """One database transaction."""
 
     def lock(self, *names: str) -> None:

@@ -82,6 +82,8 @@ leases = sa.Table(
     _int("posted_money"),
     _int("posted_tokens"),
     _text("end_reason", null=True),
+    _text("planned", null=True),  # JSON list of such as deadline; null: none
+    _int("kept_at_ms", null=True),
     sa.Index("ix_leases_requested", "requested_at_ms", "id"),
     sa.Index("ix_leases_user", "user_name", "requested_at_ms", "id"),
     sa.Index("ix_leases_account", "account_kind", "account_name", "requested_at_ms", "id"),
@@ -143,6 +145,22 @@ notices = sa.Table(
     _int("withdrawn_at_ms", null=True),
     sa.Index("ix_notices_lease", "lease_id", "written_at_ms"),
     sa.Index("ix_notices_user", "user_name", "written_at_ms"),
+)
+
+activity = sa.Table(
+    "activity",
+    metadata,
+    _text("lease_id", key=True),
+    _int("minute_ms", key=True),
+    _int("at_ms"),
+    _int("seconds"),
+    _int("kernels"),
+    _int("kernels_busy"),
+    _int("utilisation_percent", null=True),  # of the GPU that was used most; null: not known
+    _int("memory_percent", null=True),
+    _text("gpus"),  # JSON: [["GPU-…", utilisation percent, memory used, memory in all], …]
+    sa.Index("ix_activity_minute", "minute_ms"),
+    sqlite_with_rowid=False,
 )
 
 audit_records = sa.Table(
