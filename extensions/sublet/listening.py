@@ -36,12 +36,20 @@ class Listener:
         self._callbacks = callbacks
         self._sending = threading.Lock()
         self._socket: socket.socket | None = None
+        self._over = threading.Event()
         self._runs = itertools.count(1)
         # After a new connection the server may tell again what it has told.
         self._heard: deque[str] = deque(maxlen=REMEMBERED)
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="sublet-notices", daemon=True).start()
+
+    def stop(self) -> None:
+        """Hear no more. A kernel never does; its thread ends with it."""
+        self._over.set()
+        with self._sending:
+            if self._socket is not None:
+                self._hang_up(self._socket)
 
     def changed(self) -> None:
         """Tell the server how many functions there are now."""
@@ -50,8 +58,8 @@ class Listener:
     # ---------------------------------------------------------------- the connection
 
     def _run(self) -> None:
-        failures = 0
-        while True:
+        failures, wait = 0, 0.0
+        while not self._over.wait(wait):
             begun, trouble = time.monotonic(), "the server closes the connection"
             try:
                 self._follow()
@@ -61,7 +69,7 @@ class Listener:
             if failures == FAILURES_BEFORE_A_WORD:
                 _say(f"sublet: notices can't be heard at the moment ({trouble}); trying again.")
             wait = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2 ** min(failures - 1, 10))
-            time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 — no secret
+            wait *= random.uniform(0.5, 1)  # noqa: S311 — no secret
 
     def _follow(self) -> None:
         """Connect, and hear until the other side closes. OSError where nobody is there."""
@@ -88,8 +96,12 @@ class Listener:
                 self._socket.sendall(json.dumps(document).encode() + b"\n")
             except OSError:
                 # Half a line may be out: the reader shall see the end, and connect anew.
-                with suppress(OSError):
-                    self._socket.shutdown(socket.SHUT_RDWR)
+                self._hang_up(self._socket)
+
+    @staticmethod
+    def _hang_up(connection: socket.socket) -> None:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
 
     # ---------------------------------------------------------------- what is heard
 

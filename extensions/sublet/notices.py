@@ -92,6 +92,10 @@ class _State:
             if self._listener is not None:
                 self._listener.changed()
 
+    def stop(self) -> None:
+        if self._listener is not None:
+            self._listener.stop()
+
 
 def _name(fn: Callback) -> object:
     """What two functions have in common where one is the other, defined anew; else what is a thing's own."""
