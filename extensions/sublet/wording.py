@@ -32,6 +32,11 @@ ENDED = {
     "idle": "it was idle",
     "admin": "an admin ended it",
     "user": "you stopped it",
+    "shutdown": "it was shut down from outside",
+    "exited": "its server ended by itself",
+    "out_of_memory": "it ran out of memory",
+    "lost": "its machine was lost",
+    "evicted": "its machine had to let go of it",
 }
 
 

@@ -29,7 +29,7 @@ from sublet_server.platform_api import PlatformApi
 from sublet_server.refusing import guard_kernels, guard_terminals
 from sublet_server.state import LeaseState
 from sublet_server.stop_signal import heed_sigterm
-from sublet_server.surroundings import Surroundings, visible_devices
+from sublet_server.surroundings import Surroundings, visible_devices, with_command
 
 SOCKET_VARIABLE = "SUBLET_EVENTS_SOCKET"
 GRACE_VARIABLE = "SUBLET_STOP_GRACE_SECONDS"
@@ -108,6 +108,7 @@ class SubletServer(ExtensionApp):
         self.api = PlatformApi(around)
         self._socket = KernelSocket(socket_path(), self.log, self.state.changed)
         os.environ[SOCKET_VARIABLE] = os.fspath(self._socket.path)
+        os.environ["PATH"] = with_command(os.environ.get("PATH", os.defpath))
         self.ending = Ending(
             self.state, kernels, self._socket, self.browsers, self.log,
             ending_seconds=self.ending_seconds, interrupt_seconds=self.interrupt_seconds,
