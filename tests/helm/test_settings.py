@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sublet_hub.catalog import load_catalog
-from sublet_hub.domain.flavors import Tier
+from sublet_hub.domain.flavors import IdlePolicy, Tier
 from sublet_hub.hub.sign_in_options import load_sign_in
 from sublet_hub.settings import Settings, load_settings, unknown_environment
 from tests.helm.rendering import EVERYTHING, named, pods, render
@@ -74,6 +74,7 @@ def test_prices_are_whole_numbers_however_large(tmp_path: Path) -> None:
     catalog = load_catalog(settings)
     assert catalog.flavors["h100-1x"].prices == {Tier.GUARANTEED: 10**12, Tier.SURPLUS: 1234567}
     assert catalog.pools["h100"].capacity == 64 * 7000
+    assert catalog.pools["h100"].idle == IdlePolicy(30)
 
 
 def test_the_default_catalog_is_one(tmp_path: Path) -> None:

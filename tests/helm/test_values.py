@@ -23,7 +23,7 @@ from scripts.helm_values import (
 )
 
 from sublet_hub.catalog.kubernetes import KubernetesTable, TolerationTable
-from sublet_hub.catalog.tables import FlavorTable, PoolTable
+from sublet_hub.catalog.tables import FlavorTable, IdleTable, PoolTable
 from sublet_hub.hub.sign_in_options import SignIn
 from sublet_hub.settings import Settings
 from tests.helm.rendering import EVERYTHING, refusal
@@ -133,6 +133,7 @@ def test_settings_are_those_of_the_code() -> None:
     ("path", "model", "not_here"),
     [
         ("pools[]", PoolTable, {"devices"}),
+        ("pools[].idle", IdleTable, set()),
         ("pools[].kubernetes", KubernetesTable, set()),
         ("pools[].kubernetes.tolerations[]", TolerationTable, set()),
         ("flavors[]", FlavorTable, set()),

@@ -26,6 +26,7 @@ from sublet_hub.api.problem_page import is_for_people, problem_page
 from sublet_hub.api.problems import of_http, of_validation, problem_response
 from sublet_hub.api.reads import open_leases
 from sublet_hub.api.routers import (
+    activity,
     audit,
     flavors,
     lease_events,
@@ -106,7 +107,7 @@ def _add_routes(app: FastAPI) -> None:
     app.routes.append(quick.ROUTE)
     app.include_router(quota_router(HUB_PREFIX, in_schema=True))
     app.include_router(quota_router(OWN_PREFIX, in_schema=False))
-    for resource in (leases, lease_events, flavors, pools, usage, notices, audit, platform, sign_in):
+    for resource in (leases, lease_events, activity, flavors, pools, usage, notices, audit, platform, sign_in):
         app.include_router(resource.router)
     app.include_router(pages.router)
     pages.mount_static(app)

@@ -8,8 +8,10 @@ from typing import Any, cast
 
 from pydantic import JsonValue
 
+from sublet_hub.api.models.activity import ActivityModel, GpuModel
 from sublet_hub.api.models.catalog import (
     ChoiceModel,
+    IdlePolicyModel,
     OfferModel,
     PlatformModel,
     PoolModel,
@@ -22,9 +24,11 @@ from sublet_hub.api.models.problem import PROBLEM_BASE, BoundLimit
 from sublet_hub.api.models.quotas import LimitModel, QuotaChangeModel, QuotaModel
 from sublet_hub.api.models.records import AuditModel, DayModel, NoticeModel, UsageModel
 from sublet_hub.domain.accounts import Subject
+from sublet_hub.domain.activity import Activity
 from sublet_hub.domain.amounts import MS_PER_SECOND, PARTS_PER_GPU, GpuParts, GpuTime, gpu_seconds, gpus_milli
 from sublet_hub.domain.audit import AuditRecord
 from sublet_hub.domain.errors import PublicError
+from sublet_hub.domain.flavors import IdlePolicy
 from sublet_hub.domain.lease import Binding, Lease, LeaseState
 from sublet_hub.domain.notices import Notice
 from sublet_hub.domain.offers import Choice, DayUse, Offer, PlatformState, PoolUse
@@ -199,6 +203,34 @@ def pool(use: PoolUse) -> PoolModel:
         free_gpus_milli=gpus_milli(GpuParts(max(0, capacity - leased))),
         simulated=use.pool.simulated,
         leases=use.leases,
+        idle=None if use.pool.idle is None else _idle_policy(use.pool.idle),
+    )
+
+
+def _idle_policy(policy: IdlePolicy) -> IdlePolicyModel:
+    return IdlePolicyModel(
+        after_minutes=policy.after_minutes,
+        utilisation_percent=policy.utilisation_percent,
+        memory_percent=policy.memory_percent,
+        tiers=sorted(tier.value for tier in policy.tiers),
+    )
+
+
+def activity(each: Activity) -> ActivityModel:
+    return ActivityModel(
+        at=moment(each.at_ms),
+        seconds=each.seconds,
+        gpus=[
+            GpuModel(
+                device=gpu.device,
+                utilisation_percent=gpu.utilisation_percent,
+                memory_used_bytes=gpu.memory_used_bytes,
+                memory_total_bytes=gpu.memory_total_bytes,
+            )
+            for gpu in each.gpus
+        ],
+        kernels=each.kernels,
+        kernels_busy=each.kernels_busy,
     )
 
 

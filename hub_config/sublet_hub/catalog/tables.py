@@ -10,10 +10,11 @@ from sublet_hub.catalog.kubernetes import KubernetesTable
 from sublet_hub.catalog.strict import StrictTable
 from sublet_hub.cluster.kube.placement import GPU_RESOURCE, Placement
 from sublet_hub.domain.amounts import PARTS_PER_GPU, GpuParts, Micros, gpus_milli
-from sublet_hub.domain.flavors import Flavor, Pool, PoolDevice, Tier
+from sublet_hub.domain.flavors import Flavor, IdlePolicy, Pool, PoolDevice, Tier
 from sublet_hub.settings import SettingsError
 
 GIB = 2**30
+MOST_IDLE_MINUTES = 720
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Price = Annotated[int, Field(ge=0, le=10**12, strict=True)]
@@ -25,6 +26,22 @@ class DeviceTable(StrictTable):
 
     uuid: Annotated[str, Field(min_length=1, max_length=200)]
     parts: Parts = PARTS_PER_GPU
+
+
+class IdleTable(StrictTable):
+    """The table `[pools.idle]`: when the pool's leases are ended for being idle. Without it none is.
+
+    A GPU whose memory is filled to `memory_percent` is in use though nothing runs: a model waits there for its user's
+    next cell.
+    """
+
+    after_minutes: Annotated[int, Field(ge=1, le=MOST_IDLE_MINUTES, strict=True)]
+    utilisation_percent: Annotated[int, Field(ge=1, le=100, strict=True)] = 5
+    memory_percent: Annotated[int, Field(ge=1, le=100, strict=True)] = 10
+    tiers: Annotated[frozenset[Tier], Field(min_length=1)] = frozenset({Tier.SURPLUS})
+
+    def to_domain(self) -> IdlePolicy:
+        return IdlePolicy(self.after_minutes, self.utilisation_percent, self.memory_percent, self.tiers)
 
 
 class PoolTable(StrictTable):
@@ -42,6 +59,7 @@ class PoolTable(StrictTable):
     parts: Parts | None = None
     simulated: bool = False
     kubernetes: KubernetesTable | None = None
+    idle: IdleTable | None = None
 
     def to_domain(self) -> Pool:
         """The pool; SettingsError where fields contradict each other."""
@@ -57,7 +75,8 @@ class PoolTable(StrictTable):
         if len({device.parts for device in devices}) > 1:
             raise SettingsError(f"pools.{self.name}: its devices differ in size. Make one pool for each size.")
         capacity = sum(device.parts for device in devices) or (self.capacity or 0) * self.parts_per_device
-        return Pool(self.name, self.gpu_model, GpuParts(capacity), devices, self.simulated)
+        idle = None if self.idle is None else self.idle.to_domain()
+        return Pool(self.name, self.gpu_model, GpuParts(capacity), devices, self.simulated, idle)
 
     def _check_device_count(self) -> None:
         if self.devices and self.capacity is not None:

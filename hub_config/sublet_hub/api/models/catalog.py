@@ -59,6 +59,15 @@ class OfferModel(Answer):
     choices: list[ChoiceModel]
 
 
+class IdlePolicyModel(Answer):
+    """When a lease is ended for being idle: after so many minutes with no kernel busy and every GPU below both."""
+
+    after_minutes: int
+    utilisation_percent: int
+    memory_percent: int
+    tiers: list[TierName]
+
+
 class PoolModel(Answer):
     """A pool's use."""
 
@@ -69,6 +78,7 @@ class PoolModel(Answer):
     free_gpus_milli: int
     simulated: bool
     leases: int
+    idle: Annotated[IdlePolicyModel | None, Field(description="Null: nothing of it is ended for being idle.")]
 
 
 class PlatformModel(Answer):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StrictInt, StrictStr
 
 from sublet_hub.domain.amounts import LARGEST_LIMIT
 
@@ -35,6 +35,17 @@ Count = Annotated[StrictInt, Field(ge=0, le=LARGEST_LIMIT)]
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time", "examples": ["2026-01-31T12:00:00.000Z"]})]
 """RFC 3339, UTC, milliseconds."""
 
+
+def _dated(value: object) -> object:
+    """RFC 3339 only: a bare number would be taken for seconds since the epoch."""
+    if not isinstance(value, str) or "T" not in value.upper():
+        raise ValueError("it should be a moment such as 2026-01-31T12:00:00Z")
+    return value
+
+
+GivenMoment = Annotated[AwareDatetime, BeforeValidator(_dated)]
+"""A moment that is sent to us: any RFC 3339 time, with its offset."""
+
 TierName = Literal["guaranteed", "surplus"]
 KindName = Literal["notebook", "worker"]
 StateName = Literal["granted", "active", "ending", "ended", "void"]
@@ -57,6 +68,11 @@ class Answer(BaseModel):
 def moment(at_ms: int) -> str:
     """Milliseconds since the epoch as RFC 3339. The ends of windows come again and again."""
     return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def ms_of(given: datetime) -> int:
+    """Milliseconds since the epoch."""
+    return int(given.timestamp() * 1000)
 
 
 def moment_or_none(at_ms: int | None) -> str | None:

@@ -9,6 +9,7 @@ from pydantic import Field, StrictBool
 from sublet_hub.api.models.fields import (
     AccountName,
     Answer,
+    GivenMoment,
     KindName,
     Moment,
     Name,
@@ -35,11 +36,21 @@ class LeaseRequestModel(Request):
 
 
 class StopRequest(Request):
-    """How a lease is to end. `reason` is for spawners; `immediately` skips an admin's notice."""
+    """How a lease is to end. `reason` is for spawners; `immediately` skips an admin's notice; `at` is its owner's."""
 
     why: Text = ""
     immediately: StrictBool = False
     reason: Literal["user", "shutdown"] | None = None
+    at: Annotated[
+        GivenMoment | None,
+        Field(description="Stop then, and not now; no later than the lease's deadline. Keeping it takes that back."),
+    ] = None
+
+
+class KeepRequest(Request):
+    """That a lease is still needed."""
+
+    why: Text = ""
 
 
 class DeadlineLimit(Answer):

@@ -5,15 +5,30 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
-from pydantic import AwareDatetime, BeforeValidator, TypeAdapter
+from pydantic import TypeAdapter
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sublet_hub.api import present, reads
 from sublet_hub.api.asking import Api, ApiParts, Asker
 from sublet_hub.api.auth import Principal
-from sublet_hub.api.models.fields import LEASE_ID, LONGEST_NAME, PRINTABLE, AccountName, StateName
-from sublet_hub.api.models.leases import GrantedLease, LeaseDetail, LeaseModel, LeaseRequestModel, StopRequest
+from sublet_hub.api.models.fields import (
+    LEASE_ID,
+    LONGEST_NAME,
+    PRINTABLE,
+    AccountName,
+    GivenMoment,
+    StateName,
+    ms_of,
+)
+from sublet_hub.api.models.leases import (
+    GrantedLease,
+    KeepRequest,
+    LeaseDetail,
+    LeaseModel,
+    LeaseRequestModel,
+    StopRequest,
+)
 from sublet_hub.api.routing import WRITES, PageSize, StrictRoute, answer, answer_page, page_of_list, problems
 from sublet_hub.api.writing import Writing, Written
 from sublet_hub.domain.accounts import parse_account
@@ -21,7 +36,7 @@ from sublet_hub.domain.admission import LeaseRequest
 from sublet_hub.domain.errors import NotAllowed, PublicError
 from sublet_hub.domain.flavors import Tier
 from sublet_hub.domain.lease import EndReason, Lease, LeaseState
-from sublet_hub.storage import leasing
+from sublet_hub.storage import leasing, planned
 from sublet_hub.storage.books import Books
 from sublet_hub.storage.store import LeaseFilter
 
@@ -30,14 +45,6 @@ LEASES = TypeAdapter(list[LeaseModel])
 router = APIRouter(prefix="/services/sublet/api/leases", route_class=StrictRoute, tags=["leases"])
 
 
-def _dated(value: object) -> object:
-    """RFC 3339 only: a bare number would be taken for seconds since the epoch."""
-    if isinstance(value, str) and "T" not in value.upper():
-        raise ValueError("it should be a moment such as 2026-01-31T12:00:00Z")
-    return value
-
-
-Since = Annotated[AwareDatetime, BeforeValidator(_dated)]
 UserName = Annotated[str, Query(min_length=1, max_length=LONGEST_NAME, pattern=PRINTABLE)]
 LeaseId = Annotated[str, Path(pattern=LEASE_ID)]
 
@@ -47,7 +54,7 @@ async def lease_filter(
     user: UserName | None = None,
     account: Annotated[AccountName | None, Query()] = None,
     state: Annotated[list[StateName] | None, Query(description="May stand there more than once.")] = None,
-    since: Annotated[Since | None, Query(description="Only leases that had not ended by then.")] = None,
+    since: Annotated[GivenMoment | None, Query(description="Only leases that had not ended by then.")] = None,
 ) -> LeaseFilter:
     """Which leases to list, narrowed to those that the asker may see."""
     if not (who.reads_all or who.spawns):
@@ -58,7 +65,7 @@ async def lease_filter(
         user=user,
         account=None if account is None else parse_account(account),
         states=frozenset(map(LeaseState, state)) if state else None,
-        since_ms=None if since is None else int(since.timestamp() * 1000),
+        since_ms=None if since is None else ms_of(since),
     )
 
 
@@ -131,9 +138,12 @@ async def read_lease(id: LeaseId, who: Asker, api: ApiParts) -> Response:  # noq
 
 @router.post("/{id}/stop", operation_id="stop_lease", response_model=LeaseModel, responses=problems(404, *WRITES))
 async def stop_lease(id: LeaseId, writing: Writing, body: StopRequest | None = None) -> Response:  # noqa: A002
-    """Stop a lease: its owner at once, a quota admin with notice unless `immediately`, a spawner for a `reason`."""
+    """Stop a lease: its owner at once or `at` a moment, a quota admin with notice unless `immediately`, a spawner for
+    a `reason`."""
     who, body = writing.who, body or StopRequest()
     lease = await visible_lease(id, who, writing.api)
+    if body.at is not None:
+        return await _plan_stop(lease, body, ms_of(body.at), writing)
     reason = _stop_reason(lease, who, body)
     with_notice = reason is EndReason.ADMIN and not body.immediately
 
@@ -144,6 +154,34 @@ async def stop_lease(id: LeaseId, writing: Writing, body: StopRequest | None = N
         return Written.of(present.lease(stopped, now_ms))
 
     return await writing.write(order_end)
+
+
+async def _plan_stop(lease: Lease, body: StopRequest, at_ms: int, writing: Writing) -> Response:
+    who = writing.who
+    if not who.is_user(lease.user) or body.reason is not None:
+        raise NotAllowed("Only the lease's own user may have it stop later.", field="at")
+
+    def plan_stop(books: Books) -> Written:
+        planned_lease = planned.plan_stop(books, lease.id, at_ms, actor=who.actor, why=body.why)
+        return Written.of(present.lease(planned_lease, books.clock.now_ms()))
+
+    return await writing.write(plan_stop)
+
+
+@router.post("/{id}/keep", operation_id="keep_lease", response_model=LeaseModel, responses=problems(404, *WRITES))
+async def keep_lease(id: LeaseId, writing: Writing, body: KeepRequest | None = None) -> Response:  # noqa: A002
+    """Take back one's own planned stop, or that of an idle lease, and count idleness from now on. Refused with
+    `deadline-stands` where the deadline is a quota's, a limit's, the owner's or an admin's."""
+    who, why = writing.who, "" if body is None else body.why
+    lease = await visible_lease(id, who, writing.api)
+    if not who.is_user(lease.user):
+        raise NotAllowed("Only the lease's own user may keep it.")
+
+    def keep(books: Books) -> Written:
+        kept = planned.keep(books, id, actor=who.actor, why=why)
+        return Written.of(present.lease(kept, books.clock.now_ms()))
+
+    return await writing.write(keep)
 
 
 async def visible_lease(lease_id: str, who: Principal, api: Api) -> Lease:
