@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +21,12 @@ from sublet_hub.domain.lease import Lease
 from sublet_hub.storage import leasing, metering
 from sublet_hub.storage.books import Books
 from sublet_hub.storage.memory import MemoryStore
+from sublet_hub.storage.store import Store
 from tests.api.fake_hub import FakeHub
 from tests.fixtures.books import TurnedClock, books, limit
+from tests.fixtures.stores import postgres_server, postgres_url, sqlite_url, store, store_url
+
+__all__ = ["postgres_server", "postgres_url", "sqlite_url", "store", "store_url"]
 
 API = "/services/sublet/api"
 QUOTAS = "/hub/api/quotas"
@@ -67,12 +72,18 @@ class Running:
 
 @pytest.fixture
 async def platform() -> AsyncIterator[Running]:
-    """A platform whose default quota is ten GPU-hours a day, four GPUs, eight leases."""
+    async with running(MemoryStore()) as made:
+        yield made
+
+
+@asynccontextmanager
+async def running(on: Store, **more: Any) -> AsyncIterator[Running]:
+    """A platform whose default quota is ten GPU-hours a day, four GPUs, eight leases. `more`: the app's options."""
     clock, hub, seconds = TurnedClock(), FakeHub(), [1000.0]
-    kept = books(MemoryStore(), clock)
+    kept = books(on, clock)
     limit(kept, gpu_seconds=(36000, "day"), gpus=4, leases=8)
     client = hub.client()
-    options = Options(session_key=b"k" * 32, monotonic=lambda: seconds[0])
+    options = Options(session_key=b"k" * 32, monotonic=lambda: seconds[0], **more)
     app = create_app(kept, client, options)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://api.test") as http:
