@@ -7,6 +7,8 @@ import type { Lease, Moment, Offer, Problem, Quota, SaveReport } from "./routes"
 
 /** The longest that an answer is waited for. The server itself asks the platform with a shorter limit. */
 const TIMEOUT_MS = 20_000;
+/** Before it stops, the server has documents saved and kernels told, which takes its time. */
+const STOP_TIMEOUT_MS = 90_000;
 
 /** A request that was refused or failed; its message is a sentence for people. */
 export class RequestFailed extends Error {
@@ -33,7 +35,7 @@ export class Requests {
 
   /** Stop this lease now, or at a moment before its deadline. */
   stop(at?: Moment): Promise<Lease | null> {
-    return this.json<Lease | null>("stop", at ? { at } : {});
+    return this.json<Lease | null>("stop", at ? { at } : {}, STOP_TIMEOUT_MS);
   }
 
   /** Take back a stop that the user or idleness has set. */
@@ -57,8 +59,8 @@ export class Requests {
     return response;
   }
 
-  private async json<T>(path: string, body?: object): Promise<T> {
-    const init: RequestInit = { signal: AbortSignal.timeout(TIMEOUT_MS) };
+  private async json<T>(path: string, body?: object, timeoutMs = TIMEOUT_MS): Promise<T> {
+    const init: RequestInit = { signal: AbortSignal.timeout(timeoutMs) };
     if (body !== undefined) {
       init.method = "POST";
       init.body = JSON.stringify(body);
