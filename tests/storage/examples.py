@@ -67,6 +67,8 @@ def full_lease(lease_id: str) -> Lease:
         ordered=Deadline(NOON_MS + 7, EndReason.ADMIN, Binding("user:bob", "gpus", 1)),
         posted=amount(LARGEST, LARGEST, LARGEST),
         end_reason=EndReason.QUOTA,
+        planned=(Deadline(NOON_MS + 6, EndReason.USER), Deadline(NOON_MS + 9, EndReason.IDLE)),
+        kept_at_ms=NOON_MS + 4,
     )
 
 
