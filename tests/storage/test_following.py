@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from sublet_hub.domain.lease import Deadline, EndReason, LeaseState
-from sublet_hub.storage.sql import following
+from sublet_hub.storage.sql import following, notices
 from sublet_hub.storage.sql.engine import database_of, parse_url
 from sublet_hub.storage.store import Store, Transaction
 from tests.storage.examples import NOON_MS, lease, notice
@@ -85,9 +85,12 @@ def test_a_notice_in_the_place_of_another_makes_another_mark(kept: Store) -> Non
 def test_on_sqlite_they_are_found_by_key(sqlite_url: str) -> None:
     engine = sa.create_engine(parse_url(sqlite_url))
     with engine.connect() as connection:
-        for statement in (following.MARKS, following.LEASES, following.CURRENT):
+        of_one_lease = notices._listing(frozenset({"lease", "current of lease"}))
+        for statement in (following.MARKS, following.LEASES, following.CURRENT, of_one_lease):
             compiled = statement.on(database_of(engine.url))
-            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled.sql}", {**compiled.fixed, "ids": "[]"})
+            params = {**compiled.fixed, "ids": "[]", "lease": "lease-1", "page": 9}
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled.sql}", params)
             steps = [str(row[-1]) for row in plan]
             assert not [step for step in steps if step.startswith(("SCAN leases", "SCAN notices", "SCAN l"))], steps
+            assert not [step for step in steps if "ix_leases_open" in step], "no list of all that is open"
     engine.dispose()

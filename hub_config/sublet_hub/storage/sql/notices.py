@@ -21,6 +21,10 @@ _CONDITIONS = {
     "user": table.c.user_name == param("user"),
     "lease": table.c.lease_id == param("lease"),
     "current": sa.and_(table.c.withdrawn_at_ms.is_(None), table.c.lease_id.in_(_OPEN_LEASES)),
+    # The same of one lease. To find it among the open ones, SQLite would first make a list of all of them.
+    "current of lease": sa.and_(
+        table.c.withdrawn_at_ms.is_(None), sa.exists(_OPEN_LEASES.where(leases.c.id == param("lease")))
+    ),
 }
 
 
@@ -39,7 +43,9 @@ class Notices(Session):
             raise KeyError(notice.id)
 
     def notices(self, *, user: str | None, lease_id: str | None, current_only: bool, limit: int) -> list[Notice]:
-        conditions = {"current"} if current_only else set()
+        conditions = set()
+        if current_only:
+            conditions.add("current" if lease_id is None else "current of lease")
         params: dict[str, Value] = {"page": page_size(limit)}
         if user is not None:
             conditions.add("user")
