@@ -205,5 +205,5 @@ async def test_own_quota_usage_and_pools(platform: Running) -> None:
     pool = (await platform.ask("GET", f"{API}/pools", "bob")).json()[0]
     assert pool == {
         "name": "gpu", "gpu_model": "Simulated GPU", "capacity_gpus_milli": 4000, "leased_gpus_milli": 1000,
-        "free_gpus_milli": 3000, "simulated": True, "leases": 1,
+        "free_gpus_milli": 3000, "simulated": True, "leases": 1, "idle": None,
     }  # fmt: skip
