@@ -34,12 +34,14 @@ def load_ipython_extension(shell: Any) -> None:
     def sublet(line: str, cell: str | None = None) -> object:
         """Show what you hold and what is left: `%sublet quota`, `%sublet lease`, `%sublet usage`. At the top of a
         cell, `%%sublet cost`: its GPU-seconds, utilisation and money."""
+        __tracebackhide__ = True
         return _magic(shell, line, cell)
 
     shell.register_magic_function(sublet, magic_kind="line_cell", magic_name="sublet")
 
 
 def _magic(shell: Any, line: str, cell: str | None) -> object:
+    __tracebackhide__ = True
     usage_error: type[Exception] = importlib.import_module("IPython.core.error").UsageError
     word = line.strip()
     try:
@@ -57,6 +59,7 @@ def _magic(shell: Any, line: str, cell: str | None) -> object:
 
 def _with_cost(shell: Any, cell: str) -> object:
     """Run a cell, show what it cost, also where it fails, and give the value of its last line."""
+    __tracebackhide__ = True  # as in each function here that a cell's traceback would show
     begun = time.perf_counter()
     with sampled() as use:
         try:
@@ -66,8 +69,8 @@ def _with_cost(shell: Any, cell: str) -> object:
 
 
 def _run(shell: Any, cell: str) -> object:
-    """As IPython's own `%%time` does it. A traceback begins in the cell."""
-    __tracebackhide__ = "__ipython_bottom__"
+    """As IPython's own `%%time` does it."""
+    __tracebackhide__ = True
     source = shell.transform_cell(cell)
     tree = shell.transform_ast(shell.compile.ast_parse(source))
     last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
