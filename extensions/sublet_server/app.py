@@ -106,7 +106,7 @@ class SubletServer(ExtensionApp):
         assert self.serverapp is not None
         kernels = Kernels(self.serverapp.kernel_manager, self.log)
         self.api = PlatformApi(around)
-        self._socket = KernelSocket(socket_path(), self.log, self.state.changed)
+        self._socket = KernelSocket(socket_path(), self.state.notices.values, self.log, self.state.changed)
         os.environ[SOCKET_VARIABLE] = os.fspath(self._socket.path)
         os.environ["PATH"] = with_command(os.environ.get("PATH", os.defpath))
         self.ending = Ending(

@@ -66,8 +66,8 @@ class Ending:
         if not self._state.ending:
             self._begin(self._nearest_reason(reason), until)
         while (left := until - self._state.clock()) > 0:
-            await self._interrupt_if_due(left)
-            if self._is_done():
+            await self._interrupt_if_due(left if self._is_waited_for() else 0)
+            if not (self._is_waited_for() or self._kernels.busy()):
                 break
             await self._state.wait(self._state.version, min(left, LOOK_SECONDS))
         self._finish()
@@ -116,9 +116,8 @@ class Ending:
             if count:
                 self._log.warning("Sublet: %i busy kernels are interrupted, since the server stops", count)
 
-    def _is_done(self) -> bool:
-        waiting = self._socket.unfinished or self._browsers.unsaved or self._kernels.busy()
-        return self._interrupted and not waiting
+    def _is_waited_for(self) -> bool:
+        return bool(self._socket.unfinished or self._browsers.unsaved)
 
     def _finish(self) -> None:
         if self.outcome is not None:

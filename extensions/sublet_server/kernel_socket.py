@@ -12,7 +12,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from logging import Logger
 from pathlib import Path
 from typing import Any
@@ -29,15 +29,21 @@ class KernelClient:
     def __init__(self, writer: asyncio.StreamWriter) -> None:
         self.callbacks = 0
         self.running: set[str] = set()
-        self.has_begun = False
-        """Whether a callback began since the ending was told."""
         self.failed = 0
+        self._done = 0
+        self._for_earlier: set[str] = set()
+        """Those that ran already when the end was told: they are for the notice before it."""
         self._writer = writer
 
     @property
     def is_done(self) -> bool:
         """Whether nothing is to be waited for."""
-        return not self.running and (self.has_begun or self.callbacks == 0)
+        return not self.running and self._done >= self.callbacks
+
+    def count_anew(self) -> None:
+        """The end is told now, and each callback is to run for it."""
+        self._done = self.failed = 0
+        self._for_earlier = set(self.running)
 
     def tell(self, line: bytes) -> None:
         """Send a line; one who doesn't read is cut off."""
@@ -54,18 +60,24 @@ class KernelClient:
         elif "running" in message:
             if len(self.running) >= MOST_RUNNING:
                 raise ValueError("too many callbacks run at once")
-            self.has_begun = True
             self.running.add(str(message["running"]))
         elif "done" in message:
-            self.running.discard(str(message["done"]))
-            self.failed += message.get("error") is not None
+            name = str(message["done"])
+            self.running.discard(name)
+            if name not in self._for_earlier:
+                self._done += 1
+                self.failed += message.get("error") is not None
 
 
 class KernelSocket:
     """The socket, and all who are connected to it."""
 
-    def __init__(self, path: Path, log: Logger, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, path: Path, current: Callable[[], Iterable[dict[str, Any]]], log: Logger, on_change: Callable[[], None]
+    ) -> None:
+        """`current`: the notices that stand. A kernel that connects hears them too, and knows them by their ids."""
         self.path = path
+        self._current = current
         self._log = log
         self._on_change = on_change
         self._clients: set[KernelClient] = set()
@@ -95,13 +107,14 @@ class KernelSocket:
 
     def notice(self, notice: dict[str, Any]) -> None:
         """Tell all kernels of a notice."""
-        self._tell({"event": "notice", "notice": notice, "deadline_at": notice.get("deadline_at")})
+        self._tell(_of_notice(notice))
 
     def ending(self, reason: str, until: str) -> None:
         """Tell all kernels, and those that connect later, that the server is about to stop."""
         for client in self._clients:
-            client.has_begun = False
-        self._ending = self._tell({"event": "ending", "reason": reason, "until": until})
+            client.count_anew()
+        self._ending = _line({"event": "ending", "reason": reason, "until": until})
+        self._tell(self._ending)
 
     def go_on(self) -> None:
         """The server doesn't stop after all."""
@@ -116,11 +129,9 @@ class KernelSocket:
     def failed(self) -> int:
         return sum(client.failed for client in self._clients)
 
-    def _tell(self, message: dict[str, Any]) -> bytes:
-        line = json.dumps(message).encode() + b"\n"
+    def _tell(self, line: bytes) -> None:
         for client in list(self._clients):
             client.tell(line)
-        return line
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._clients) >= MOST_CLIENTS:
@@ -128,11 +139,11 @@ class KernelSocket:
             return
         client = KernelClient(writer)
         self._clients.add(client)
-        if self._ending is not None:
-            client.tell(self._ending)
+        for line in [self._ending] if self._ending else map(_of_notice, self._current()):
+            client.tell(line)
         try:
-            while line := await reader.readline():
-                message = json.loads(line)
+            while said := await reader.readline():
+                message = json.loads(said)
                 if not isinstance(message, dict):
                     raise ValueError("no object")  # noqa: TRY004 — of what is read, not of an argument
                 client.heed(message)
@@ -145,3 +156,11 @@ class KernelSocket:
             self._clients.discard(client)
             writer.close()
             self._on_change()
+
+
+def _of_notice(notice: dict[str, Any]) -> bytes:
+    return _line({"event": "notice", "notice": notice, "deadline_at": notice.get("deadline_at")})
+
+
+def _line(message: dict[str, Any]) -> bytes:
+    return json.dumps(message).encode() + b"\n"

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sublet_server.gpus import GpuSample
-from sublet_server.kernels import Kernels
 from sublet_server.state import Document, LeaseState
 from sublet_server.times import moment
+
+if TYPE_CHECKING:
+    from sublet_server.kernels import Kernels
 
 MINUTE_SECONDS = 60
 LONGEST_GAP_SECONDS = 15.0
