@@ -14,13 +14,16 @@ import pytest
 from sublet_hub.api import stream
 from sublet_hub.api.serve import ApiServer, server_config
 from sublet_hub.api.stream import StreamTimes
+from sublet_hub.credentials import ensure_secrets
 from sublet_hub.domain.lease import Lease
+from sublet_hub.run.parts import Part, environment, proxy_part
 from sublet_hub.settings import Settings
 from sublet_hub.storage import open_store
 from sublet_hub.storage.memory import MemoryStore
 from tests.api.conftest import Running, running
 from tests.api.event_client import WAIT_SECONDS, Event, events_path, parse
 from tests.fixtures.books import limit
+from tests.run.conftest import free_ports
 
 TIMES = StreamTimes(look=0.01, leaving=0.2)
 MORE_THAN_BUFFERS_HOLD = 20_000_000
@@ -112,6 +115,51 @@ async def test_a_client_that_vanishes_is_noticed(tmp_path: Path) -> None:
             assert (await anext(events(response))).name == "lease"
             await streams_become(site, 1)
         await streams_become(site, 0)
+
+
+async def test_the_proxy_passes_each_event_on_as_it_comes(tmp_path: Path) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    async with running(MemoryStore(), stream_times=TIMES) as site, serving(site, listener, tmp_path) as url:
+        lease = site.lease()
+        async with (
+            proxy(url, tmp_path) as front,
+            httpx.AsyncClient(timeout=WAIT_SECONDS) as http,
+            http.stream("GET", front + events_path(lease.id), headers=ALICE) as response,
+        ):
+            coming = events(response)
+            assert (await anext(coming)).name == "lease"
+            limit(site.books, gpu_seconds=(400, "day"))
+            assert [(await anext(coming)).name, (await anext(coming)).name] == ["lease", "notice"]
+            await streams_become(site, 1)
+        await streams_become(site, 0)  # it hangs up as soon as its own client does
+
+
+@asynccontextmanager
+async def proxy(target: str, folder: Path) -> AsyncIterator[str]:
+    """The proxy as `sublet up` starts it."""
+    if not Settings().proxy_script.exists():
+        pytest.skip("the proxy is not installed: make run does")
+    ports = free_ports(2)
+    settings = Settings(data=folder, port=ports[0], proxy_api_port=ports[1])
+    part = proxy_part(settings, ensure_secrets(folder))
+    process = await asyncio.create_subprocess_exec(*part.argv, env=environment(settings, part))
+    try:
+        async with asyncio.timeout(WAIT_SECONDS), httpx.AsyncClient() as http:
+            while not await has_route(http, settings, part, target):  # noqa: ASYNC110 - it tells only who asks
+                await asyncio.sleep(0.05)
+        yield settings.public_url
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def has_route(http: httpx.AsyncClient, settings: Settings, part: Part, target: str) -> bool:
+    """Give it the api's route, as the hub does."""
+    route = f"{settings.proxy_api_url}/api/routes/services/sublet"
+    try:
+        return (await http.post(route, headers=part.ready_headers, json={"target": target})).is_success
+    except httpx.TransportError:
+        return False
 
 
 def small_buffers() -> socket.socket:

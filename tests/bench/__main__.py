@@ -15,7 +15,18 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 
-from tests.bench import admission, end_of_lease, kube_meter, kube_spawn, meter_round, page, quota_api, resync, spawn
+from tests.bench import (
+    admission,
+    end_of_lease,
+    kube_meter,
+    kube_spawn,
+    meter_round,
+    notice_streams,
+    page,
+    quota_api,
+    resync,
+    spawn,
+)
 from tests.bench.figures import Record, Result, load, machine, now
 from tests.fixtures.kube import why_missing
 
@@ -26,6 +37,7 @@ BENCHES: Mapping[str, Callable[..., Result]] = {
     "quota-api": quota_api.run,
     "end-of-lease": end_of_lease.run,
     "meter-round": meter_round.run,
+    "notice-streams": notice_streams.run,
     "kube-spawn": kube_spawn.run,
     "kube-meter": kube_meter.run,
     "resync": resync.run,

@@ -1,0 +1,241 @@
+"""How long after an admin's change the last of many servers knows of it, and what an open event stream takes.
+
+The api is a real process on SQLite; the servers are simulated: each has a user, a running lease and a token of its
+own, and holds its lease's event stream (`tests.bench.stream_clients`). The admin lowers the default quota through the
+API, so that every lease gets a notice, and raises it again, so that every notice is withdrawn.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import psutil
+
+from sublet_hub.domain import accounts
+from sublet_hub.domain.lease import Deadline, EndReason
+from sublet_hub.run.first_start import make_folders, prepare
+from sublet_hub.settings import Settings, as_environment
+from sublet_hub.wiring import open_books
+from tests.bench.figures import Limit, Result, median, percentile
+from tests.fixtures.factories import lease
+from tests.fixtures.platform import ROOT, free_port, wait_until
+
+COUNTS, QUICK_COUNTS = (200, 2_000), (50,)
+CHANGES, QUICK_CHANGES = 5, 1
+QUIET_SECONDS, QUICK_QUIET_SECONDS = 20.0, 3.0
+AT_MOST_SECONDS = 2.0
+WAIT_SECONDS = 300.0
+ADMIN = {"Authorization": "token admin"}
+HIGH, LOW = 1_000_000, 400
+"""GPU-seconds a day. The lower leaves a lease some minutes, which is less than it had and more than it has used."""
+
+
+@dataclass
+class Side:
+    """What was measured with so many streams."""
+
+    count: int
+    opening_seconds: float = 0.0
+    kib_each: float = 0.0
+    quiet_share: float = 0.0
+    """Of one core, while nothing changes."""
+    answered: list[float] = field(default_factory=list)
+    """Seconds from the sending of an admin's request to its answer."""
+    told: list[float] = field(default_factory=list)
+    """Seconds from the sending of an admin's request until a stream's client knew."""
+
+
+def run(*, quick: bool) -> Result:
+    sides = [_measure(count, quick=quick) for count in (QUICK_COUNTS if quick else COUNTS)]
+    most = sides[-1]
+    rows = [
+        (
+            f"{side.count:,}",
+            f"{side.kib_each:.0f}",
+            f"{side.quiet_share:.1%}",
+            f"{side.opening_seconds:.1f}",
+            f"{median(side.answered):.2f}",
+            f"{median(side.told):.2f}",
+            f"{percentile(side.told, 99):.2f}",
+            f"{max(side.told):.2f}",
+        )
+        for side in sides
+    ]
+    return Result(
+        title="Notices to many servers, by event streams",
+        limits=(
+            Limit(
+                f"p99 in seconds from an admin's change to the notice, {most.count:,} streams",
+                percentile(most.told, 99),
+                AT_MOST_SECONDS,
+            ),
+        ),
+        columns=(
+            "event streams", "memory of one in KiB", "a core's share while quiet", "opening all in s",
+            "the change itself in s", "told: median in s", "p99 in s", "last in s",
+        ),
+        rows=tuple(rows),
+        samples=f"{len(most.answered)} changes of the default quota, each of which moves every lease's deadline",
+        notes=(
+            "Seconds count from the sending of the admin's request. The change itself is the time until its answer:",
+            "by then the new deadlines and notices of all leases are written.",
+        ),
+    )  # fmt: skip
+
+
+def _measure(count: int, *, quick: bool) -> Side:
+    side = Side(count)
+    with tempfile.TemporaryDirectory(prefix="sublet-bench-") as folder, _hub() as hub_port:
+        port = free_port()
+        settings = Settings(data=Path(folder), port=port, hub_port=hub_port)
+        lease_ids = _fill(settings, count)
+        with _api(settings) as api, httpx.Client(base_url=settings.api_url, timeout=WAIT_SECONDS) as admin:
+            _change(admin, HIGH)
+            memory = api.memory_info().rss
+            begun = time.monotonic()
+            with _clients(settings.api_url, lease_ids) as clients:
+                side.opening_seconds = time.monotonic() - begun
+                time.sleep(1)
+                side.kib_each = (api.memory_info().rss - memory) / count / 1024
+                side.quiet_share = _share(api, QUICK_QUIET_SECONDS if quick else QUIET_SECONDS)
+                for number in range(1, (QUICK_CHANGES if quick else CHANGES) + 1):
+                    for limit, event in ((LOW, "notice"), (HIGH, "withdrawn")):
+                        sent = time.monotonic()
+                        _change(admin, limit)
+                        side.answered.append(time.monotonic() - sent)
+                        side.told += [moment - sent for moment in _moments(clients, event, number)]
+    return side
+
+
+def _change(admin: httpx.Client, gpu_seconds: int) -> None:
+    limits = {"limits": [{"what": "gpu_seconds", "limit": gpu_seconds, "window": "day"}]}
+    admin.put("/hub/api/quotas/default", headers=ADMIN, json=limits).raise_for_status()
+
+
+def _fill(settings: Settings, count: int) -> list[str]:
+    """A platform with so many running leases, each of a user of its own."""
+    make_folders(settings)
+    prepare(settings)
+    lease_ids = [uuid.uuid4().hex for _ in range(count)]
+    with open_books(settings) as books, books.store.transaction(write=True) as tx:
+        now_ms = books.clock.now_ms()
+        for number, lease_id in enumerate(lease_ids):
+            user = f"user{number}"
+            made = lease(
+                lease_id,
+                user=user,
+                account=accounts.user(user),
+                requested_at_ms=now_ms,
+                started_at_ms=now_ms,
+                posted_until_ms=now_ms,
+                held_until_ms=now_ms + books.policy.slice_ms,
+                deadline=Deadline(now_ms + books.policy.longest_lease_ms, EndReason.LIMIT),
+            )
+            tx.add_lease(made)
+    return lease_ids
+
+
+@contextmanager
+def _api(settings: Settings) -> Iterator[psutil.Process]:
+    """`sublet api`, once it answers."""
+    log = settings.data / "api.log"
+    with log.open("wb") as output:
+        command = [sys.executable, "-m", "sublet_hub.cli", "api"]
+        process = subprocess.Popen(
+            command, cwd=ROOT, env={"PATH": "/usr/bin:/bin", **as_environment(settings)}, stdout=output, stderr=output
+        )
+
+    def answers() -> bool:
+        assert process.poll() is None, log.read_text()
+        try:
+            return httpx.get(f"{settings.api_url}/services/sublet/health").is_success
+        except httpx.TransportError:
+            return False
+
+    try:
+        wait_until(answers, WAIT_SECONDS, "the api answers")
+        yield psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        assert process.wait(WAIT_SECONDS) == 0, log.read_text()
+
+
+@contextmanager
+def _clients(api_url: str, lease_ids: list[str]) -> Iterator[subprocess.Popen[str]]:
+    """The simulated servers, once each of them has its stream."""
+    command = [sys.executable, "-m", "tests.bench.stream_clients", api_url]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as clients:
+        assert clients.stdin is not None
+        try:
+            for number, lease_id in enumerate(lease_ids):
+                clients.stdin.write(f"/services/sublet/api/leases/{lease_id}/events user{number}\n")
+            assert _asked(clients, "") == len(lease_ids)
+            yield clients
+        finally:
+            clients.kill()
+
+
+def _moments(clients: subprocess.Popen[str], event: str, number: int) -> list[float]:
+    moments = _asked(clients, f"{event} {number}")
+    assert isinstance(moments, list)
+    return moments
+
+
+def _asked(clients: subprocess.Popen[str], line: str) -> object:
+    assert clients.stdin is not None
+    assert clients.stdout is not None
+    clients.stdin.write(f"{line}\n")
+    clients.stdin.flush()
+    answer = clients.stdout.readline()
+    assert answer, "the simulated servers have ended"
+    return json.loads(answer)
+
+
+def _share(process: psutil.Process, seconds: float) -> float:
+    """How much of a core the process takes over so long a time."""
+    before, begun = process.cpu_times(), time.monotonic()
+    time.sleep(seconds)
+    after = process.cpu_times()
+    return (after.user + after.system - before.user - before.system) / (time.monotonic() - begun)
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """Knows tokens that are their users' names, and the admin's."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        name = self.headers["Authorization"].removeprefix("token ")
+        scopes = ["access:services", *(["custom:quotas:write"] if name == "admin" else [])]
+        body = json.dumps({"name": name, "groups": [], "scopes": scopes}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@contextmanager
+def _hub() -> Iterator[int]:
+    hub = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    hub.daemon_threads = True
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    try:
+        yield hub.server_port
+    finally:
+        hub.shutdown()
+        hub.server_close()
