@@ -6,6 +6,7 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -19,6 +20,7 @@ from sublet_server.ending import Ending, Outcome
 from sublet_server.following import Following
 from sublet_server.gpus import GpuSample, Sampler
 from sublet_server.handlers import ROUTES
+from sublet_server.idle_policy import learn_idle_policy
 from sublet_server.kernel_socket import KernelSocket
 from sublet_server.kernels import Kernels
 from sublet_server.loops import keep_going
@@ -27,9 +29,10 @@ from sublet_server.outbox import Outbox
 from sublet_server.past import Past
 from sublet_server.platform_api import PlatformApi
 from sublet_server.refusing import guard_kernels, guard_terminals
+from sublet_server.search_path import keep_in_terminals, with_command
 from sublet_server.state import LeaseState
 from sublet_server.stop_signal import heed_sigterm
-from sublet_server.surroundings import Surroundings, visible_devices, with_command
+from sublet_server.surroundings import Surroundings, visible_devices
 
 SOCKET_VARIABLE = "SUBLET_EVENTS_SOCKET"
 GRACE_VARIABLE = "SUBLET_STOP_GRACE_SECONDS"
@@ -126,6 +129,7 @@ class SubletServer(ExtensionApp):
         terminals = serverapp.web_app.settings.get("terminal_manager")
         if terminals is not None:
             guard_terminals(terminals, self.state.refusal)
+            keep_in_terminals(terminals)
         heed_sigterm(self._stop_gently)
         kernels = Kernels(serverapp.kernel_manager, self.log)
         queue = Path(jupyter_data_dir()) / "sublet" / f"records-{quote(self.api.lease_id, safe='')}.jsonl"
@@ -138,6 +142,7 @@ class SubletServer(ExtensionApp):
         self._keep("counting minutes", counting.run)
         self._keep("sending records", outbox.run)
         self._keep("telling of the last lease", self._tell_of_the_last)
+        self._keep("learning of the idle policy", partial(learn_idle_policy, self.api, self.state))
         self._sample(counting.heed)
 
     async def stop_extension(self) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import urlsplit
 
 NEEDED = ("SUBLET_API_URL", "JUPYTERHUB_API_TOKEN", "SUBLET_LEASE_ID")
@@ -39,9 +36,3 @@ def visible_devices(env: Mapping[str, str]) -> tuple[str, ...]:
         chosen = env.get("NVIDIA_VISIBLE_DEVICES", "")
     names = (name.strip() for name in chosen.split(","))
     return tuple(name for name in names if name and name not in {"void", "none"} and not name.startswith("SIM-"))
-
-
-def with_command(path: str) -> str:
-    """A search path on which terminals and kernels find the command `sublet`."""
-    folder = str(Path(sys.prefix, "share", "sublet", "bin"))
-    return path if folder in path.split(os.pathsep) else f"{folder}{os.pathsep}{path}"
