@@ -302,11 +302,12 @@ async def test_a_silent_stream_says_that_it_is_alive() -> None:
 
 
 async def test_a_stream_ends_after_its_lifetime_and_the_next_begins_anew() -> None:
-    async with running(MemoryStore(), stream_times=StreamTimes(look=0.01, lifetime=0.1)) as site:
+    async with running(MemoryStore(), stream_times=StreamTimes(look=0.01, lifetime=1.5)) as site:
         lease = site.lease()
-        for _ in range(2):
-            async with follow(site.app, lease.id) as client:
-                assert [event.name for event in await client.rest()] == ["lease"]
+        async with follow(site.app, lease.id) as client:
+            assert [event.name for event in await client.rest()] == ["lease"]
+        async with follow(site.app, lease.id) as client:
+            assert (await client.next()).name == "lease"
 
 
 async def test_a_token_that_is_no_good_any_more_gets_no_second_stream(here: Running) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -89,7 +89,7 @@ class Stream:
         finally:
             self._patience = None
 
-    async def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
         """What to send, as it comes, until the stream or its lease is over."""
         loop = asyncio.get_running_loop()
         jitter = random.uniform(0.9, 1.1)  # noqa: S311 - so that those that came together don't come again together

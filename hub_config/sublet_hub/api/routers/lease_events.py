@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import aclosing
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -69,9 +70,10 @@ class EventStream(Response):
 
     async def _send_all(self, stream: Stream, send: Send) -> None:
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        async for chunk in stream.chunks():
-            async with stream.patience():
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        async with aclosing(stream.chunks()) as chunks:
+            async for chunk in chunks:
+                async with stream.patience():
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
         async with stream.patience():
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
