@@ -38,9 +38,9 @@ class Minute:
             self._gpus.setdefault(each.device, []).append(each)
 
     def record(self) -> Document:
-        """The minute as the API takes it. Utilisation is the mean of the samples, memory the highest of them."""
+        """The minute as the API takes it, by its end: the mean of utilisation, and the most memory."""
         return {
-            "at": moment(self.begins),
+            "at": moment(self.begins + MINUTE_SECONDS),
             "seconds": MINUTE_SECONDS,
             "gpus": [_summary(device, samples) for device, samples in self._gpus.items()],
             "kernels": self._kernels,

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from logging import Logger
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sublet_server.ending import Outcome
 from sublet_server.loops import pause
 from sublet_server.platform_api import PlatformApi, PlatformAwayError
 from sublet_server.state import OVER, Document, LeaseState
 from sublet_server.times import epoch
+
+if TYPE_CHECKING:
+    from sublet_server.ending import Outcome
 
 TRIES = 12
 """For a lease that the platform has not closed yet, or that can't be asked for: some minutes."""

@@ -17,7 +17,9 @@ NOT_ACCEPTING = OVER | {"ending"}
 
 IDLE_UTILISATION_PERCENT = 5
 IDLE_MEMORY_PERCENT = 10
-"""Below these a minute counts as idle in what is shown. The platform's policy has its own, and decides by itself."""
+"""Below these a minute counts as idle in what is shown, where the pool has no policy."""
+LONGEST_APART_SECONDS = 90.0
+"""Two records further apart leave a minute out. Until now it may be so long too."""
 
 Document = dict[str, Any]
 Clock = Callable[[], float]
@@ -36,6 +38,7 @@ class LeaseState:
         self.gpu: Document | None = None
         self.history: deque[Document] = deque(maxlen=MINUTES_KEPT)
         self.previous: Document | None = None
+        self.idle_policy: Document | None = None
         self.version = 0
         self._next = asyncio.Event()
 
@@ -83,13 +86,28 @@ class LeaseState:
 
     @property
     def idle_minutes(self) -> int:
-        """How many of the last minutes, without a gap before now, nothing used the GPU and no kernel was busy."""
-        count = 0
+        """For how many of the last minutes, none left out, nothing used the GPU and no kernel was busy."""
+        count, later = 0, self.clock()
         for record in reversed(self.history):
-            if not is_idle(record):
+            at = epoch(record["at"])
+            if later - at > LONGEST_APART_SECONDS or not self._is_idle(record):
                 break
-            count += 1
+            count, later = count + 1, at
         return count
+
+    def _is_idle(self, record: Document) -> bool:
+        """As the platform sees it: what isn't known is not idle."""
+        lease, policy = self.lease or {}, self.idle_policy or {}
+        if record["kernels_busy"] or not (record["gpus"] or lease.get("simulated") or lease.get("gpus_milli") == 0):
+            return False
+        most_used = policy.get("utilisation_percent", IDLE_UTILISATION_PERCENT)
+        most_memory = policy.get("memory_percent", IDLE_MEMORY_PERCENT)
+        return all(
+            gpu["utilisation_percent"] is not None
+            and gpu["utilisation_percent"] < most_used
+            and gpu["memory_used_bytes"] * 100 < gpu["memory_total_bytes"] * most_memory
+            for gpu in record["gpus"]
+        )
 
     def document(self) -> Document:
         """The whole of it, as browsers get it."""
@@ -107,17 +125,8 @@ class LeaseState:
             "history": list(self.history),
             "previous": self.previous,
             "idle_minutes": self.idle_minutes,
-            "idle_stop": (self.lease or {}).get("idle_stop"),
+            "idle_stop": {"after_minutes": self.idle_policy.get("after_minutes")} if self.idle_policy else None,
         }
-
-
-def is_idle(record: Document) -> bool:
-    """Whether in this minute no kernel was busy and no GPU was used or filled to speak of."""
-    return record["kernels_busy"] == 0 and all(
-        (gpu["utilisation_percent"] or 0) < IDLE_UTILISATION_PERCENT
-        and gpu["memory_used_bytes"] * 100 < gpu["memory_total_bytes"] * IDLE_MEMORY_PERCENT
-        for gpu in record["gpus"]
-    )
 
 
 WHY = {

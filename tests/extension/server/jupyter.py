@@ -24,7 +24,7 @@ TOKEN = "users-token"
 T = TypeVar("T")
 
 
-def wait_for(what: Callable[[], T], seconds: float = WAIT_SECONDS) -> T:
+def wait_for(what: Callable[[], T | None], seconds: float = WAIT_SECONDS) -> T:
     """Until it gives something; what it gave."""
     until = time.monotonic() + seconds
     while not (found := what()):
@@ -33,13 +33,17 @@ def wait_for(what: Callable[[], T], seconds: float = WAIT_SECONDS) -> T:
     return found
 
 
+def _fitting(states: list[dict[str, Any]], condition: Callable[[dict[str, Any]], object]) -> dict[str, Any] | None:
+    return next((each for each in states if condition(each)), None)
+
+
 class Browser:
     """Reads the server's event stream in a thread, as a page does."""
 
     def __init__(self, server: Jupyter) -> None:
         self.states: list[dict[str, Any]] = []
         self.saves: list[dict[str, Any]] = []
-        self.on_save: Callable[[dict[str, Any]], None] = lambda save: None
+        self.on_save: Callable[[dict[str, Any]], object] = lambda save: None
         self._server = server
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
@@ -62,7 +66,7 @@ class Browser:
 
     def state(self, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         """The newest state, once it fulfils the condition."""
-        return wait_for(lambda: next((each for each in self.states[-1:] if condition(each)), None))
+        return wait_for(lambda: _fitting(self.states[-1:], condition))
 
 
 class Jupyter:
@@ -81,7 +85,7 @@ class Jupyter:
         )
         self.url = f"127.0.0.1:{port}"
         command = [
-            PYTHON, "-m", "jupyter_server", "--no-browser", "--allow-root", f"--ServerApp.port={port}",
+            str(PYTHON), "-m", "jupyter_server", "--no-browser", "--allow-root", f"--ServerApp.port={port}",
             "--ServerApp.port_retries=0", "--ServerApp.ip=127.0.0.1", f"--IdentityProvider.token={TOKEN}",
             f"--ServerApp.root_dir={self.home}", "--ServerApp.jpserver_extensions=sublet_server=True",
             "--ServerApp.jpserver_extensions=jupyter_server_terminals=True", *options,
@@ -111,7 +115,7 @@ class Jupyter:
 
     def until(self, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
         """The state, once it fulfils the condition."""
-        return wait_for(lambda: next((each for each in [self.state()] if condition(each)), None))
+        return wait_for(lambda: _fitting([self.state()], condition))
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)

@@ -80,74 +80,78 @@ def event_bytes(event: str, document: object) -> bytes:
     return f"event: {event}\ndata: {json.dumps(document)}\n\n".encode()
 
 
-def handler(state: StandIn) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self._serve("GET")
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the API would; `state` is set on a subclass."""
 
-        def do_POST(self) -> None:
-            self._serve("POST")
+    state: StandIn
 
-        def _serve(self, method: str) -> None:
-            path = self.path.removeprefix(BASE)
-            size = int(self.headers.get("Content-Length", 0))
-            body = json.loads(self.rfile.read(size)) if size else None
-            state.asked.append((method, path, body))
-            state.tokens.add(self.headers.get("Authorization", ""))
-            if state.is_away:
-                self._answer(503, problem(503, "unavailable", "The database does not answer."))
-            elif (method, path) in state.answers:
-                self._answer(*state.answers[method, path])
-            elif path == f"/leases/{LEASE_ID}/events":
-                self._stream()
-            elif path == f"/leases/{LEASE_ID}/activity":
-                state.batches.append(len(body["records"]))
-                state.records.extend(body["records"])
-                self._answer(204, None)
-            elif path == "/quota":
-                self._answer(200, quota_document())
-            elif path.endswith(("/stop", "/keep")):
-                self._answer(200, state.lease)
-            elif path.removeprefix("/leases/") in state.others:
-                self._answer(200, state.others[path.removeprefix("/leases/")])
-            else:
-                self._answer(404, problem(404, "not-found", "There is no such page."))
+    def do_GET(self) -> None:
+        self._serve("GET")
 
-        def _answer(self, status: int, document: object) -> None:
-            content = b"" if document is None else json.dumps(document).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json" if status < 400 else "application/problem+json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+    def do_POST(self) -> None:
+        self._serve("POST")
 
-        def _stream(self) -> None:
-            events: queue.Queue[bytes | None] = queue.Queue()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/event-stream")
-            self.end_headers()
-            first = b"retry: 100\n\n" + event_bytes("lease", state.lease)
-            self.wfile.write(first + b"".join(event_bytes("notice", each) for each in state.notices))
-            state.streams.add(events)
-            state.streams_ever += 1
-            try:
-                while (event := events.get()) is not None:
-                    self.wfile.write(event)
-            except OSError:
-                pass
-            finally:
-                state.streams.discard(events)
+    def _serve(self, method: str) -> None:
+        path, state = self.path.removeprefix(BASE), self.state
+        size = int(self.headers.get("Content-Length", 0))
+        body: Any = json.loads(self.rfile.read(size)) if size else None
+        state.asked.append((method, path, body))
+        state.tokens.add(self.headers.get("Authorization", ""))
+        if state.is_away:
+            self._answer(503, problem(503, "unavailable", "The database does not answer."))
+        elif (method, path) in state.answers:
+            self._answer(*state.answers[method, path])
+        elif path == f"/leases/{LEASE_ID}/events":
+            self._stream()
+        elif path == f"/leases/{LEASE_ID}/activity":
+            state.batches.append(len(body["records"]))
+            state.records.extend(body["records"])
+            self._answer(204, None)
+        else:
+            self._answer(*self._usual(path))
 
-        def log_message(self, *_: object) -> None:
+    def _usual(self, path: str) -> tuple[int, dict[str, Any]]:
+        other = self.state.others.get(path.removeprefix("/leases/"))
+        if path == "/quota":
+            return 200, quota_document()
+        if path.endswith(("/stop", "/keep")):
+            return 200, self.state.lease
+        return (200, other) if other else (404, problem(404, "not-found", "There is no such page."))
+
+    def _answer(self, status: int, document: object) -> None:
+        content = b"" if document is None else json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json" if status < 400 else "application/problem+json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _stream(self) -> None:
+        state = self.state
+        events: queue.Queue[bytes | None] = queue.Queue()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.end_headers()
+        state.streams.add(events)
+        first = b"retry: 100\n\n" + event_bytes("lease", state.lease)
+        self.wfile.write(first + b"".join(event_bytes("notice", each) for each in state.notices))
+        state.streams_ever += 1
+        try:
+            while (event := events.get()) is not None:
+                self.wfile.write(event)
+        except OSError:
             pass
+        finally:
+            state.streams.discard(events)
 
-    return Handler
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 @contextmanager
 def stand_in() -> Iterator[StandIn]:
     state = StandIn()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler(state))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("LeaseHandler", (Handler,), {"state": state}))
     server.daemon_threads = True
     state.port = server.server_address[1]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)

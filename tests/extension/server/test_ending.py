@@ -20,7 +20,8 @@ from tests.extension.server.stand_in import LEASE_ID, StandIn, notice, problem
 
 
 def socket_of(server: Jupyter, folder: Path) -> Path:
-    return wait_for(lambda: next((folder / "run").glob("sublet-*.sock"), None))
+    path: Path = wait_for(lambda: next((folder / "run").glob("sublet-*.sock"), None))
+    return path
 
 
 class KernelSide:
