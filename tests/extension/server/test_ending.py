@@ -18,6 +18,8 @@ from tests.extension.server.conftest import Start
 from tests.extension.server.jupyter import PYTHON, WAIT_SECONDS, Browser, Jupyter, kernel_runs, wait_for
 from tests.extension.server.stand_in import LEASE_ID, StandIn, notice, problem
 
+pytestmark = pytest.mark.slow
+
 
 def socket_of(server: Jupyter, folder: Path) -> Path:
     path: Path = wait_for(lambda: next((folder / "run").glob("sublet-*.sock"), None))

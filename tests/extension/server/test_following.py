@@ -6,10 +6,13 @@ import threading
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.extension.server.conftest import Start
 from tests.extension.server.jupyter import Browser, jupyter, wait_for
 from tests.extension.server.stand_in import LEASE_ID, TOKEN, StandIn, notice, problem
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_state_is_the_leases(platform: StandIn, start: Start) -> None:
