@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 import tomllib
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from sublet_hub.api.app import published_document
+from sublet_hub.api.models.activity import ActivityReport
 from sublet_hub.api.models.leases import LeaseModel, StopRequest
 from sublet_hub.api.models.quotas import QuotaModel, QuotaPatch, QuotaPut
 from sublet_hub.catalog import load_catalog
@@ -179,9 +179,11 @@ def test_toml_is_a_file_that_loads(block: Block, tmp_path: Path) -> None:
 
 
 def test_json_is_what_the_api_gives() -> None:
-    found = {block.page: json.loads(block.code) for block in blocks("json")}
-    QuotaModel.model_validate_json(json.dumps(found["docs/admin.md"]))
-    LeaseModel.model_validate_json(json.dumps(found["docs/api.md"]))
+    shown = [(block.page, block.code) for block in blocks("json")]
+    of_admin, of_api = ([code for page, code in shown if page == f"docs/{name}.md"] for name in ("admin", "api"))
+    QuotaModel.model_validate_json(of_admin[0])
+    LeaseModel.model_validate_json(of_api[0])
+    ActivityReport.model_validate_json(of_api[1])
 
 
 def test_names_of_code_in_the_architecture_are_there() -> None:

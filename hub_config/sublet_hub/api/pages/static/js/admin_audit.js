@@ -13,6 +13,7 @@ const ACTIONS = {
   "lease.refused": "refused a lease",
   "lease.started": "lease began",
   "lease.stopped": "ordered a stop",
+  "lease.kept": "took a stop back",
   "lease.ended": "lease ended",
   "lease.void": "lease never began",
   "notice.written": "wrote a notice",
