@@ -25,7 +25,7 @@ from sublet_server.kernel_socket import KernelSocket
 from sublet_server.kernels import Kernels
 from sublet_server.loops import keep_going
 from sublet_server.minutes import Counting
-from sublet_server.outbox import Outbox
+from sublet_server.outbox import Outbox, outbox_file, send_leftovers
 from sublet_server.past import Past
 from sublet_server.platform_api import PlatformApi
 from sublet_server.refusing import guard_kernels, guard_terminals
@@ -132,8 +132,9 @@ class SubletServer(ExtensionApp):
             keep_in_terminals(terminals)
         heed_sigterm(self._stop_gently)
         kernels = Kernels(serverapp.kernel_manager, self.log)
-        queue = Path(jupyter_data_dir()) / "sublet" / f"records-{quote(self.api.lease_id, safe='')}.jsonl"
-        outbox = Outbox(self.api, queue, self.longest_queue, self.log)
+        kept = Path(jupyter_data_dir()) / "sublet"
+        outbox = Outbox(self.api, outbox_file(kept, self.api.lease_id), self.longest_queue, self.log)
+        leftovers = partial(send_leftovers, self.api, kept, self.longest_queue, self.log)
         counting = Counting(self.state, kernels, self.sample_seconds, outbox.put)
         following = Following(self.api, self.state, self._socket.notice, self.log)
         self._keep("the kernels' socket", self._socket.open)
@@ -141,6 +142,7 @@ class SubletServer(ExtensionApp):
         self._keep("ending", self.ending.watch)
         self._keep("counting minutes", counting.run)
         self._keep("sending records", outbox.run)
+        self._keep("sending an earlier lease's records", leftovers)
         self._keep("telling of the last lease", self._tell_of_the_last)
         self._keep("learning of the idle policy", partial(learn_idle_policy, self.api, self.state))
         self._sample(counting.heed)

@@ -8,12 +8,14 @@ from collections import deque
 from collections.abc import Iterable
 from logging import Logger
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 from sublet_server.loops import pause
 from sublet_server.platform_api import PlatformApi, PlatformAwayError
 from sublet_server.state import Document
 
 MOST_IN_A_REQUEST = 120
+PREFIX, SUFFIX = "records-", ".jsonl"
 STALE = frozenset({401, 403})
 """A token that is not good now may be again; what is queued stays."""
 
@@ -21,9 +23,10 @@ STALE = frozenset({401, 403})
 class Outbox:
     """The records of one lease that the platform doesn't have yet, oldest first."""
 
-    def __init__(self, api: PlatformApi, file: Path, most: int, log: Logger) -> None:
+    def __init__(self, api: PlatformApi, file: Path, most: int, log: Logger, *, lease_id: str | None = None) -> None:
         """`most`: how many are kept; then the oldest go, since the platform forgets them first too."""
         self._api = api
+        self._path = api.lease_path("/activity", lease_id)
         self._file = file
         self._log = log
         self._waiting: deque[Document] = deque(_read(file), maxlen=most)
@@ -52,11 +55,16 @@ class Outbox:
             elif not self._waiting:
                 self._arrived.clear()
 
+    async def drain(self) -> None:
+        """Send what there is."""
+        while self._waiting:
+            await asyncio.sleep(await self._send() or 0)
+
     async def _send(self) -> float | None:
         """Send a batch; gives how long to wait before the next try where it didn't go."""
         batch = [self._waiting[index] for index in range(min(len(self._waiting), MOST_IN_A_REQUEST))]
         try:
-            answer = await self._api.ask("POST", self._api.lease_path("/activity"), {"records": batch})
+            answer = await self._api.ask("POST", self._path, {"records": batch})
         except PlatformAwayError as away:
             return self._keep(str(away), away.retry_after)
         if answer.status in STALE or answer.status == 429:
@@ -97,6 +105,20 @@ class Outbox:
         if text != self._said:
             self._log.warning("Sublet: %s", text)
         self._said = text
+
+
+def outbox_file(folder: Path, lease_id: str) -> Path:
+    """Where a lease's records wait."""
+    return folder / f"{PREFIX}{quote(lease_id, safe='')}{SUFFIX}"
+
+
+async def send_leftovers(api: PlatformApi, folder: Path, most: int, log: Logger) -> None:
+    """Send what earlier leases could not: the platform takes it when they are over, too."""
+    own = outbox_file(folder, api.lease_id)
+    for file in sorted(folder.glob(f"{PREFIX}*{SUFFIX}")):
+        if file != own:
+            lease_id = unquote(file.name.removeprefix(PREFIX).removesuffix(SUFFIX))
+            await Outbox(api, file, most, log, lease_id=lease_id).drain()
 
 
 def _read(file: Path) -> list[Document]:

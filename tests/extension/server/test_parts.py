@@ -19,7 +19,7 @@ from sublet_server.following import Following
 from sublet_server.gpus import GpuProcess, GpuSample
 from sublet_server.idle_policy import learn_idle_policy
 from sublet_server.minutes import Counting
-from sublet_server.outbox import Outbox
+from sublet_server.outbox import Outbox, outbox_file, send_leftovers
 from sublet_server.past import sentence
 from sublet_server.platform_api import PlatformApi, PlatformAwayError
 from sublet_server.state import LeaseState
@@ -164,6 +164,22 @@ async def test_records_wait_on_disk_while_the_platform_is_away(
     assert [each["at"] for each in platform.records[:500]] == [record(number)["at"] for number in range(100, 600)]
     assert max(platform.batches) == 120
     await until(lambda: not file.exists())
+
+
+async def test_what_an_earlier_lease_left_is_sent(platform: StandIn, tmp_path: Path) -> None:
+    earlier = PlatformApi(Surroundings(platform.url, "t", "e" * 32))
+    platform.is_away = True
+    outbox = Outbox(earlier, outbox_file(tmp_path, earlier.lease_id), 500, LOG)
+    task = asyncio.create_task(outbox.run())
+    outbox.put(record(0))
+    await until(lambda: list(tmp_path.glob("*.jsonl")))
+    task.cancel()
+    platform.is_away = False
+    path = f"/leases/{earlier.lease_id}/activity"
+    platform.answers["POST", path] = (200, {})
+    await send_leftovers(api_of(platform), tmp_path, 500, LOG)
+    assert platform.asked[-1] == ("POST", path, {"records": [record(0)]})
+    assert not list(tmp_path.iterdir())
 
 
 async def test_a_batch_that_is_refused_holds_up_no_other(platform: StandIn, sending: Callable[[], Outbox]) -> None:
