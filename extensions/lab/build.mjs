@@ -13,9 +13,9 @@ const here = dirname(fileURLToPath(import.meta.url));
 const { resolve } = createRequire(import.meta.url);
 
 function node(...words) {
-    const { status, error } = spawnSync(process.execPath, words, { cwd: here, stdio: "inherit" });
-    if (error) throw error;
-    if (status !== 0) process.exit(status ?? 1);
+  const { status, error } = spawnSync(process.execPath, words, { cwd: here, stdio: "inherit" });
+  if (error) throw error;
+  if (status !== 0) process.exit(status ?? 1);
 }
 
 rmSync(join(here, "lib"), { recursive: true, force: true });

@@ -16,13 +16,18 @@ export function useView(session: Session): View {
   return session.view;
 }
 
-/** The platform's time in ms, anew every second. */
+/** The platform's time in ms, anew with every second of the clock, so that all that is shown counts in step. */
 export function useNow(session: Session): number {
   const [, draw] = React.useReducer((count: number) => count + 1, 0);
   React.useEffect(() => {
-    const timer = window.setInterval(draw, 1000);
-    return () => window.clearInterval(timer);
-  }, []);
+    let timer = 0;
+    const tick = () => {
+      draw();
+      timer = window.setTimeout(tick, 1000 - (session.now() % 1000));
+    };
+    timer = window.setTimeout(tick, 1000 - (session.now() % 1000));
+    return () => window.clearTimeout(timer);
+  }, [session]);
   return session.now();
 }
 
@@ -31,7 +36,10 @@ export interface Said {
   readonly fault: boolean;
 }
 
-/** For buttons: one thing is done at a time, and what came of it is said. */
+/**
+ * For buttons: one thing is done at a time, and what came of it is said. Meanwhile buttons are `aria-disabled`: one that
+ * is `disabled` would lose the keyboard's focus.
+ */
 export function useDoing(): { busy: boolean; said: Said | null; run: (work: () => Promise<string | null>) => void } {
   const [busy, setBusy] = React.useState(false);
   const [said, setSaid] = React.useState<Said | null>(null);
@@ -47,7 +55,7 @@ export function useDoing(): { busy: boolean; said: Said | null; run: (work: () =
       setBusy(false);
     }
   };
-  return { busy, said, run: work => void go(work) };
+  return { busy, said, run: work => void (busy || go(work)) };
 }
 
 export function sentenceOf(error: unknown): string {

@@ -14,12 +14,14 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.lab import documents
 from tests.fixtures.browser import Contexts, chromium, contexts
 
 __all__ = ["chromium", "contexts"]
+
+expect.set_options(timeout=30_000)
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
@@ -96,6 +98,7 @@ class Lab:
         for path in ("stop", "keep"):
             self.answer(path, 200, documents.lease())
         (self.home / "train.ipynb").write_text(json.dumps(NOTEBOOK), encoding="utf-8")
+        (self.home / "notes.md").write_text("train(model, optimizer, step)\n", encoding="utf-8")
         self.tell(documents.state())
 
     def saved_source(self) -> str:
@@ -144,6 +147,9 @@ def server(app: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         json.dumps(
             {
                 "IdentityProvider": {"token": token},
+                # so that a test can change the theme
+                "LabApp": {"expose_app_in_browser": True},
+                "JupyterNotebookApp": {"expose_app_in_browser": True},
                 "ServerApp": {
                     "jpserver_extensions": {"sublet_server": False, "standin": True},
                     "root_dir": str(home),
@@ -202,15 +208,14 @@ OpenPage = Callable[..., Page]
 
 @pytest.fixture
 def open_notebook(app: str, lab: Lab, context: BrowserContext) -> OpenPage:
-    """Opens the notebook in a new tab, and waits until it is there."""
+    """Opens the notebook, or another document, in a new tab, and waits until it is there."""
 
-    def opened(wait: bool = True) -> Page:
+    def opened(name: str = "train.ipynb") -> Page:
         page = context.new_page()
-        path = "lab/tree" if app == "lab" else "notebooks"
-        page.goto(f"{lab.url}/{path}/train.ipynb?token={lab.token}&reset")
-        if wait:
-            page.get_by_text("train(model, optimizer, step)").wait_for(timeout=90_000)
-            page.locator(".sublet-Status-button").wait_for()
+        kind = "lab/tree" if app == "lab" else "notebooks" if name.endswith(".ipynb") else "edit"
+        page.goto(f"{lab.url}/{kind}/{name}?token={lab.token}&reset")
+        page.get_by_text("train(model, optimizer, step)").wait_for(timeout=90_000)
+        page.locator(".sublet-Status-button").wait_for()
         return page
 
     return opened

@@ -15,14 +15,15 @@ pytestmark = [pytest.mark.browser]
 
 Picture = Callable[[Page, str], None]
 DOCUMENT = ".jp-NotebookPanel"
+EDITOR = ":is(.jp-NotebookPanel .jp-CodeCell, .jp-FileEditor) .cm-content"
 
 
 def edit(page: Page, text: str) -> None:
-    cell = page.locator(".jp-NotebookPanel .jp-CodeCell .cm-content").first
-    cell.click()
+    editor = page.locator(EDITOR).first
+    editor.click()
     page.keyboard.press("Control+End")
     page.keyboard.insert_text(f"\n{text}")
-    expect(cell).to_contain_text(text)
+    expect(editor).to_contain_text(text)
 
 
 def seconds_shown(page: Page) -> int:
@@ -76,9 +77,10 @@ def test_a_notice_goes_when_it_is_withdrawn(lab: Lab, open_notebook: OpenPage) -
 
 def test_the_keyboard_reaches_a_notice(lab: Lab, open_notebook: OpenPage) -> None:
     page = open_notebook()
+    page.locator(EDITOR).first.click()
     lab.tell(documents.warned("idle", 299))
     expect(page.get_by_role("alert")).to_be_visible()
-    page.locator(".jp-NotebookPanel .jp-CodeCell .cm-content").first.click()
+    expect(page.locator(EDITOR).first).to_be_focused()
     page.keyboard.press("Alt+Shift+N")
     expect(page.get_by_role("alert").get_by_role("button", name="Save all")).to_be_focused()
     page.keyboard.press("Tab")
@@ -111,29 +113,31 @@ def test_save_all_saves_what_was_edited(lab: Lab, open_notebook: OpenPage) -> No
 
 
 def test_the_server_has_all_tabs_save_over_one_stream(lab: Lab, open_notebook: OpenPage) -> None:
-    (lab.home / "other.md").write_text("nothing yet", encoding="utf-8")
-    page, other = open_notebook(), open_notebook()
+    page, other = open_notebook(), open_notebook("notes.md")
     wait_for(lambda: lab.streams == 1, "one stream for both tabs")
-    edit(other, "kept = 'in the second tab'")
-    lab.tell(documents.warned("limit", 20))
+    edit(page, "kept = 'in the first tab'")
+    edit(other, "kept in the second tab")
+    lab.tell(documents.warned("limit", 60))
     expect(page.get_by_role("alert")).to_be_visible()
     expect(other.get_by_role("alert")).to_be_visible()
 
     lab.ask_to_save(20)
-    assert lab.wait_asked("saved") == [{"id": "save-1", "saved": 1, "failed": 0}]
-    assert "kept = 'in the second tab'" in lab.saved_source()
+    assert lab.wait_asked("saved") == [{"id": "save-1", "saved": 2, "failed": 0}]
+    assert "kept = 'in the first tab'" in lab.saved_source()
+    assert "kept in the second tab" in (lab.home / "notes.md").read_text(encoding="utf-8")
     expect(other.get_by_role("alert").get_by_role("status")).to_have_text("Saved 1 document.")
 
 
 def test_the_next_tab_goes_on_when_the_first_is_closed(lab: Lab, open_notebook: OpenPage) -> None:
-    page, other = open_notebook(), open_notebook()
+    page, other = open_notebook(), open_notebook("notes.md")
     wait_for(lambda: lab.streams == 1, "one stream for both tabs")
     page.close()
-    edit(other, "kept = 'alone'")
+    edit(other, "kept alone")
     lab.tell(documents.warned("limit", 60))
     expect(other.get_by_role("alert")).to_be_visible()
     lab.ask_to_save(20)
     assert lab.wait_asked("saved") == [{"id": "save-1", "saved": 1, "failed": 0}]
+    assert "kept alone" in (lab.home / "notes.md").read_text(encoding="utf-8")
 
 
 def test_a_save_that_fails_is_reported_as_such(lab: Lab, open_notebook: OpenPage) -> None:
