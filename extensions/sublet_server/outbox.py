@@ -58,7 +58,9 @@ class Outbox:
     async def drain(self) -> None:
         """Send what there is."""
         while self._waiting:
-            await asyncio.sleep(await self._send() or 0)
+            wait = await self._send()
+            if wait is not None:
+                await asyncio.sleep(wait)
 
     async def _send(self) -> float | None:
         """Send a batch; gives how long to wait before the next try where it didn't go."""
@@ -114,11 +116,13 @@ def outbox_file(folder: Path, lease_id: str) -> Path:
 
 async def send_leftovers(api: PlatformApi, folder: Path, most: int, log: Logger) -> None:
     """Send what earlier leases could not: the platform takes it when they are over, too."""
-    own = outbox_file(folder, api.lease_id)
-    for file in sorted(folder.glob(f"{PREFIX}*{SUFFIX}")):
-        if file != own:
-            lease_id = unquote(file.name.removeprefix(PREFIX).removesuffix(SUFFIX))
-            await Outbox(api, file, most, log, lease_id=lease_id).drain()
+    for file in _others(folder, outbox_file(folder, api.lease_id)):
+        lease_id = unquote(file.name.removeprefix(PREFIX).removesuffix(SUFFIX))
+        await Outbox(api, file, most, log, lease_id=lease_id).drain()
+
+
+def _others(folder: Path, own: Path) -> list[Path]:
+    return sorted(file for file in folder.glob(f"{PREFIX}*{SUFFIX}") if file != own)
 
 
 def _read(file: Path) -> list[Document]:
