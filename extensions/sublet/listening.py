@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import queue
 import random
 import socket
 import struct
@@ -28,7 +29,7 @@ Callback = Callable[[Notice], object]
 
 
 class Listener:
-    """One thread that stays connected, with back-off, and calls what is registered."""
+    """One thread that stays connected, with back-off, and one that calls what is registered, one after another."""
 
     def __init__(self, path: str, kernel: str | None, callbacks: Callable[[], tuple[Callback, ...]]) -> None:
         self._path = path
@@ -40,9 +41,12 @@ class Listener:
         self._runs = itertools.count(1)
         # After a new connection the server may tell again what it has told.
         self._heard: deque[str] = deque(maxlen=REMEMBERED)
+        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self._end_waits = threading.Event()
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="sublet-notices", daemon=True).start()
+        threading.Thread(target=self._call_always, name="sublet-callbacks", daemon=True).start()
 
     def stop(self) -> None:
         """Hear no more. A kernel never does; its thread ends with it."""
@@ -113,10 +117,23 @@ class Listener:
             return
         if event is not None and event.id not in self._heard:
             self._heard.append(event.id)
+            if event.ending:
+                self._end_waits.set()
+            self._events.put(event)
+
+    # ---------------------------------------------------------------- calling
+
+    def _call_always(self) -> None:
+        while True:
+            event = self._events.get()
+            if event.ending:
+                self._end_waits.clear()
             self._call_all(event)
 
     def _call_all(self, event: Event) -> None:
         for fn in self._callbacks():
+            if self._end_waits.is_set():
+                return  # the rest is called at once, for the end: seconds are few
             run = str(next(self._runs))
             self._tell({"running": run})
             begun = time.monotonic()

@@ -30,7 +30,8 @@ def on_notice(fn: F) -> F:
     """Have a function called, with a `Notice`, at each warning and at the end. May stand above it as a decorator.
 
     - Functions run one after another in a thread of their own, so also while a cell is busy; what they share with
-      the cell they have to guard as threads do.
+      the cell they have to guard as threads do. Once the end is there, those left of a warning are passed over.
+    - Warnings that stand already are told of at once to the first that is registered.
     - What is still running at the deadline is cut off when the kernel is killed. Write to a file beside, and rename.
     - One that raises is shown in this kernel's stderr; the others run all the same.
     - A function of the same name takes the place of the former, so that a cell may be run twice.
