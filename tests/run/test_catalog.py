@@ -10,11 +10,12 @@ from sublet_hub.catalog import default_quota, load_catalog, load_placements, sta
 from sublet_hub.cluster.gpus import Device, simulated
 from sublet_hub.cluster.kube.placement import Placement, Toleration
 from sublet_hub.domain.amounts import PARTS_PER_GPU
-from sublet_hub.domain.flavors import Catalog, Tier
+from sublet_hub.domain.flavors import Catalog, IdlePolicy, Tier
 from sublet_hub.domain.quota import What, check_quota
 from sublet_hub.settings import Settings, SettingsError, load_settings
 
 POOL = '[[pools]]\nname = "p"\ndevices = ["a", "b"]\n'
+IDLE = "[pools.idle]\nafter_minutes = 45\n"
 FLAVOR = (
     '[[flavors]]\nname = "f"\ntitle = "F"\npool = "p"\ngpus = 1\ncpus = 1\nmemory_gib = 1\nprices = {surplus = 5}\n'
 )
@@ -90,9 +91,27 @@ def test_a_flavor_reads_as_written(tmp_path: Path) -> None:
     assert flavor.prices == {Tier.SURPLUS: 5}
 
 
+def test_an_idle_policy_reads_as_written_and_is_for_surplus_unless_it_says_more(tmp_path: Path) -> None:
+    assert catalog_of(tmp_path, POOL + FLAVOR).pools["p"].idle is None
+    assert catalog_of(tmp_path, POOL + IDLE + FLAVOR).pools["p"].idle == IdlePolicy(
+        45, 5, 10, frozenset({Tier.SURPLUS})
+    )
+    whole = (
+        POOL + IDLE + 'utilisation_percent = 1\nmemory_percent = 100\ntiers = ["surplus", "guaranteed"]\n' + FLAVOR
+    )
+    assert catalog_of(tmp_path, whole).pools["p"].idle == IdlePolicy(45, 1, 100, frozenset(Tier))
+
+
 @pytest.mark.parametrize(
     ("toml", "said"),
     [
+        (POOL + IDLE.replace("45", "0") + FLAVOR, "pools.0.idle.after_minutes"),
+        (POOL + IDLE.replace("45", "721") + FLAVOR, "pools.0.idle.after_minutes"),
+        (POOL + IDLE.replace("after_minutes", "minutes") + FLAVOR, "pools.0.idle.after_minutes"),
+        (POOL + IDLE + "memory_percent = 0\n" + FLAVOR, "pools.0.idle.memory_percent"),
+        (POOL + IDLE + "utilisation_percent = 1.5\n" + FLAVOR, "pools.0.idle.utilisation_percent"),
+        (POOL + IDLE + "tiers = []\n" + FLAVOR, "pools.0.idle.tiers"),
+        (POOL + IDLE + 'tiers = ["cheap"]\n' + FLAVOR, "pools.0.idle.tiers"),
         (POOL + FLAVOR.replace('pool = "p"', 'pool = "q"'), "no pool 'q'"),
         (POOL + FLAVOR.replace("gpus = 1", "gpus = 3"), "more than the whole pool"),
         (POOL + FLAVOR.replace("surplus = 5", "surplus = 5.5"), "flavors.0.prices.surplus"),

@@ -1,8 +1,8 @@
-"""Any interleaving of grants, starts, posts, quota changes, ends and retries keeps the ledger's invariants."""
+"""Any interleaving of grants, starts, posts, quota changes, plans, ends and retries keeps the ledger's invariants."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -11,14 +11,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sublet_hub import storage
 from sublet_hub.domain import accounts
 from sublet_hub.domain.accounts import Subject
+from sublet_hub.domain.activity import Activity
 from sublet_hub.domain.admission import LeaseRequest
 from sublet_hub.domain.amounts import ZERO, Amount
 from sublet_hub.domain.errors import Conflict, PublicError
-from sublet_hub.domain.flavors import Tier
+from sublet_hub.domain.flavors import IdlePolicy, Tier
 from sublet_hub.domain.lease import EndReason, Lease
 from sublet_hub.domain.policy import Policy
 from sublet_hub.domain.quota import WINDOWED
-from sublet_hub.storage import leasing, metering, quotas
+from sublet_hub.storage import activity, leasing, metering, planned, quotas
 from sublet_hub.storage.audit import verify_audit
 from sublet_hub.storage.store import LeaseFilter
 from sublet_hub.storage.verification import verify_account
@@ -27,6 +28,7 @@ from tests.fixtures.books import TurnedClock, books, limit
 USERS = ["alice", "bob"]
 LAB = accounts.group("lab")
 ACCOUNTS = [accounts.user("alice"), accounts.user("bob"), LAB]
+IDLE = IdlePolicy(1, tiers=frozenset(Tier))
 OVERRUN_MS = 1_300
 """How long after its deadline a server may still be there: it is killed, and the quota's deadline lies before."""
 
@@ -46,7 +48,9 @@ class LedgerMachine(RuleBasedStateMachine):
     @initialize()
     def open(self) -> None:
         self.clock = TurnedClock()
-        self.books = books(storage.open_store("memory://"), self.clock, Policy(minimum_lease_ms=1000))
+        made = books(storage.open_store("memory://"), self.clock, Policy(minimum_lease_ms=1000))
+        pools = {name: replace(pool, idle=IDLE) for name, pool in made.catalog.pools.items()}
+        self.books = replace(made, catalog=replace(made.catalog, pools=pools))
         self.running: dict[str, Running] = {}
         self.granted: list[str] = []
         self.lowered: set[Subject] = set()
@@ -124,6 +128,33 @@ class LedgerMachine(RuleBasedStateMachine):
         except Conflict:
             assert not self._lease(lease_id).is_open
 
+    @precondition(lambda self: self.running)
+    @rule(pick=st.integers(0, 99), in_ms=st.integers(1, 4_000_000))
+    def its_user_plans_a_stop(self, pick: int, in_ms: int) -> None:
+        lease_id = list(self.running)[pick % len(self.running)]
+        try:
+            planned.plan_stop(self.books, lease_id, self.clock.now_ms() + in_ms, actor="user", why="")
+        except PublicError:
+            return
+
+    @precondition(lambda self: self.running)
+    @rule(pick=st.integers(0, 99))
+    def its_user_keeps_it(self, pick: int) -> None:
+        lease_id = list(self.running)[pick % len(self.running)]
+        try:
+            kept = planned.keep(self.books, lease_id, actor="user", why="")
+        except PublicError:
+            return
+        assert kept.planned == ()
+
+    @rule(busy=st.integers(0, 1))
+    def servers_tell_and_the_meter_looks(self, busy: int) -> None:
+        for lease_id, server in self.running.items():
+            if server.ended_ms is None:
+                record = Activity(self.clock.now_ms(), 60, (), 1, busy)
+                activity.report(self.books, lease_id, [record])
+                planned.settle_idleness(self.books, lease_id)
+
     @rule(account=st.sampled_from(ACCOUNTS), seconds=st.integers(0, 10_000), money=st.integers(0, 8_000_000))
     def the_quota_changes(self, account: Subject, seconds: int, money: int) -> None:
         self._turn(0)
@@ -174,6 +205,12 @@ class LedgerMachine(RuleBasedStateMachine):
             if server is not None and not lease.is_open:
                 assert server.ended_ms is not None
                 assert lease.posted.gpu_time == lease.parts * (server.ended_ms - server.started_ms)
+
+    @invariant()
+    def no_order_and_no_plan_is_put_off(self) -> None:
+        for lease in self._all():
+            if lease.is_open:
+                assert all(lease.deadline.at_ms <= order.at_ms for order in lease.orders)
 
     @invariant()
     def no_device_is_held_twice(self) -> None:

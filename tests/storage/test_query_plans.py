@@ -9,11 +9,12 @@ import sqlalchemy as sa
 
 from sublet_hub import storage
 from sublet_hub.domain.accounts import user
+from sublet_hub.domain.flavors import Tier
 from sublet_hub.domain.lease import LeaseState
 from sublet_hub.domain.ledger import BucketUse
 from sublet_hub.domain.quota import Quota
 from sublet_hub.domain.windows import BUCKET_MS
-from sublet_hub.storage.sql import answers, balances, leases, ledger, quotas
+from sublet_hub.storage.sql import activities, answers, balances, leases, ledger, quotas
 from sublet_hub.storage.sql.engine import database_of, parse_url
 from sublet_hub.storage.sql.statement import Statement
 from tests.storage.examples import NOON_MS, amount, entry, lease
@@ -31,6 +32,7 @@ HOT: list[tuple[Statement, dict[str, object], str]] = [
     (ledger.HEAD, ALICE, "chain_heads"),
     (answers.LAST_BEAT, {"of": "meter"}, "heartbeats"),
 ]
+QUIET: dict[str, object] = {"in_pool": "pool-1", "since": 0, "use": 5, "memory": 10}
 OPEN: list[tuple[frozenset[str], dict[str, object]]] = [
     (frozenset(), {}),
     (frozenset({"user"}), {"user": "u1"}),
@@ -90,5 +92,9 @@ def test_balances_are_read_by_key_and_open_leases_without_the_ended(history: sa.
             assert "Sort" not in found
         else:
             assert f"pk_{table}" in found or "Seq Scan" in found, "PostgreSQL reads a table of one page whole"
+    quiet = plan(history, activities.quiet(frozenset({Tier.SURPLUS})), QUIET)
+    if history.dialect.name == "sqlite":
+        assert "SEARCH leases USING INDEX ix_leases_open_pool" in quiet
+        assert "SEARCH activity USING PRIMARY KEY (lease_id=? AND minute_ms>?)" in quiet
     for conditions, params in OPEN:
         assert "ix_leases_open" in plan(history, leases._open(conditions), params)

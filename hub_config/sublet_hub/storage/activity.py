@@ -16,8 +16,8 @@ from sublet_hub.storage.store import MOST_ROWS, Transaction
 KEPT_MS = 7 * 24 * 3_600_000
 """How long a record is kept."""
 
-DROPPED_AT_ONCE = 20_000
-"""The most records that one transaction forgets: twice what 10,000 servers tell in a minute."""
+DROPPED_AT_ONCE = 12_000
+"""The most records that one transaction forgets: somewhat more than 10,000 servers tell in a minute."""
 
 
 def report(books: Books, lease_id: str, records: Sequence[Activity]) -> None:
