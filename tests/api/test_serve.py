@@ -19,6 +19,8 @@ import pytest
 
 from sublet_hub.run.first_start import make_folders, prepare
 from sublet_hub.settings import Settings, as_environment
+from sublet_hub.wiring import open_books
+from tests.fixtures.factories import lease
 
 START_SECONDS = 60.0
 
@@ -41,6 +43,7 @@ class ApiProcess:
     process: subprocess.Popen[bytes]
     http: httpx.Client
     log: Path
+    settings: Settings
 
 
 def free_port() -> int:
@@ -66,7 +69,7 @@ def api_process(tmp_path: Path) -> Iterator[ApiProcess]:
         )
         try:
             _wait_until_it_answers(process, http, log)
-            yield ApiProcess(process, http, log)
+            yield ApiProcess(process, http, log, settings)
         finally:
             process.kill()
             process.wait()
@@ -101,6 +104,19 @@ def test_it_serves_and_stops_in_order_and_keeps_no_record_of_who_asked(
     log = api_process.log.read_text()
     assert "Traceback" not in log
     assert [word for word in ("alice", "s3cr3t", "quotas/users") if word in log] == []
+
+
+def test_it_stops_while_somebody_follows_a_lease(api_process: ApiProcess) -> None:
+    with open_books(api_process.settings) as books, books.store.transaction(write=True) as tx:
+        tx.add_lease(lease("0" * 32))
+    path, alice = f"/services/sublet/api/leases/{'0' * 32}/events", {"Authorization": "token s3cr3t"}
+    with api_process.http.stream("GET", path, headers=alice) as stream:
+        lines = stream.iter_lines()
+        assert next(line for line in lines if line.startswith("event: ")) == "event: lease"
+        api_process.process.send_signal(signal.SIGTERM)
+        assert [line for line in lines if line.startswith("event: ")] == [], "the stream ends, whole"
+    assert api_process.process.wait(START_SECONDS) == 0
+    assert "graceful shutdown exceeded" not in api_process.log.read_text()
 
 
 def test_without_a_data_folder_it_says_what_is_missing(tmp_path: Path) -> None:
