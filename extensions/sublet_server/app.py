@@ -143,7 +143,9 @@ class SubletServer(ExtensionApp):
         self._keep("counting minutes", counting.run)
         self._keep("sending records", outbox.run)
         self._keep("sending an earlier lease's records", leftovers)
-        self._keep("telling of the last lease", self._tell_of_the_last)
+        # In this order: the first reads what the second writes over.
+        self._keep("telling of the last lease", self._past.find_out)
+        self._keep("noting the lease", self._past.remember)
         self._keep("learning of the idle policy", partial(learn_idle_policy, self.api, self.state))
         self._sample(counting.heed)
 
@@ -180,11 +182,6 @@ class SubletServer(ExtensionApp):
             loop = asyncio.get_running_loop()
             self._sampler = Sampler(names, self.sample_seconds, lambda found: _hand_over(loop, heed, found), self.log)
             self._sampler.start()
-
-    async def _tell_of_the_last(self) -> None:
-        assert self._past is not None
-        await self._past.find_out()
-        await self._past.remember()
 
     async def _stop_gently(self) -> None:
         """On SIGTERM: the server still listens, so that browsers can save."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from datetime import datetime
@@ -12,6 +13,7 @@ from typing import Any
 from jupyter_core.utils import ensure_async
 
 MOST_ANCESTORS = 64
+INTERRUPT_SECONDS = 2.0
 
 
 class Kernels:
@@ -51,7 +53,7 @@ class Kernels:
         count = 0
         for name in self.busy():
             try:
-                await ensure_async(self._kernels.interrupt_kernel(name))
+                await asyncio.wait_for(ensure_async(self._kernels.interrupt_kernel(name)), INTERRUPT_SECONDS)
                 count += 1
             except Exception:  # noqa: BLE001 — a kernel that can't be interrupted must not keep the others from it
                 self._log.exception("Sublet: a kernel was not interrupted")
