@@ -66,7 +66,7 @@ STATEMENTS = {
         SELECT a.name || n.lease, a.name, 'user', a.name, '{FLAVOR}', 'gpu', 'guaranteed', 'notebook', '', 'ended',
                {ONE_GPU}, {PRICE}, 'USD', {{false}}, '["GPU-0"]', n.from_ms, n.until_ms, n.until_ms, '{_DEADLINE}',
                n.from_ms, n.until_ms, NULL, (n.until_ms - n.from_ms) / {POST_MS} * {GPU_TIME},
-               (n.until_ms - n.from_ms) / {POST_MS} * {MONEY}, 0, 'user'
+               (n.until_ms - n.from_ms) / {POST_MS} * {MONEY}, 0, 'user', NULL, NULL
         FROM fill_accounts a CROSS JOIN fill_numbers n WHERE n.begins = 1 AND {{batch}}""",
     "audit_records": """
         SELECT a.number * :leases + n.lease_number + 1, n.from_ms, a.name, 'lease.granted', 'user:' || a.name,
