@@ -19,7 +19,10 @@ CATALOG_KEYS = frozenset({"pools", "flavors", "sign_in"})
 """Tables of `sublet.toml` that are not settings."""
 
 ENV_OF_OTHERS = frozenset(
-    {"SUBLET_API_URL", "SUBLET_LEASE_ID", "SUBLET_REQUIRE_EXTERNAL", "SUBLET_SIMULATED", "SUBLET_TOKEN"}
+    {
+        *("SUBLET_API_URL", "SUBLET_EVENTS_SOCKET", "SUBLET_LEASE_ID", "SUBLET_SIMULATED"),
+        *("SUBLET_REQUIRE_EXTERNAL", "SUBLET_TOKEN"),
+    }
 )
 """Environment variables with our prefix that are no settings: what a lease, the command line and CI are
 told."""
