@@ -9,16 +9,20 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 from sublet import fields
 from sublet.asking import TIMEOUT_SECONDS, Surroundings, get, post
-from sublet.errors import Unavailable
+from sublet.errors import Refused, Unavailable
 from sublet.leases import Lease
 from sublet.quotas import Quota
 from sublet.usages import Usage
+
+STOP_SECONDS = 10
+INVALID = 422
+"""The HTTP status of a moment that can't be taken."""
 
 
 def quota(*, timeout: float = TIMEOUT_SECONDS) -> Quota:
@@ -56,14 +60,30 @@ def usage(*, timeout: float = TIMEOUT_SECONDS) -> Usage:
 
 
 def stop(at: datetime | None = None, *, timeout: float = TIMEOUT_SECONDS) -> Lease:
-    """Stop the server that this Python runs in: now, or at a moment before its deadline, which `keep` takes back.
+    """Stop the server that this Python runs in: in ten seconds, or at a moment before its deadline. `keep` takes the
+    latter back.
 
-    A moment without a time zone is meant in this computer's. Open documents are saved and functions of
-    `sublet.on_notice` called before it ends.
+    A moment without a time zone is meant in this computer's. Before the end open documents are saved and functions of
+    `sublet.on_notice` called: that is what the ten seconds are for.
     """
     around = Surroundings.of(os.environ)
-    body = {} if at is None else {"at": fields.rfc3339(at)}
-    return _lease(post(around, f"{_path(around)}/stop", body, timeout))
+    if at is not None:
+        return _lease(post(around, f"{_path(around)}/stop", {"at": fields.rfc3339(at)}, timeout))
+    return _stop_soon(around, timeout)
+
+
+def _stop_soon(around: Surroundings, timeout: float) -> Lease:
+    soon = datetime.now(UTC) + timedelta(seconds=STOP_SECONDS)
+    try:
+        return _lease(post(around, f"{_path(around)}/stop", {"at": fields.rfc3339(soon)}, timeout))
+    except Refused as refused:
+        if refused.status != INVALID:
+            raise
+    # It ends before that anyway, or the clocks here and there differ.
+    lease = _lease(get(around, _path(around), timeout))
+    if lease.deadline_at <= soon:
+        return lease
+    return _lease(post(around, f"{_path(around)}/stop", {}, timeout))
 
 
 def keep(*, timeout: float = TIMEOUT_SECONDS) -> Lease:

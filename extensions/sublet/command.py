@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     command("quota", _quota, "What is left on each account that may pay for you.")
     command("lease", _lease, "This lease: its price, until when it runs and why, GPU time and money so far.")
     command("usage", _usage, "What was used this month of each account that may pay for you.")
-    stop = command("stop", _stop, "Stop this server, now or at a time; open documents are saved first.")
+    stop = command("stop", _stop, "Stop this server, in ten seconds or at a time; open documents are saved before.")
     stop.add_argument(
         "--at", type=_moment, metavar="TIME",
         help="when: 18:30 (the next time that it is, in this computer's time zone), or 2026-11-23T18:30",
@@ -108,7 +108,7 @@ def _stop(options: argparse.Namespace) -> tuple[Shown, str]:
     if lease.state in OVER:
         return lease, "This server's lease has ended."
     if options.at is None:
-        return lease, "This server stops now."
+        return lease, f"This server stops in {lease.seconds_left} s; open documents are saved before."
     return lease, f"This server stops at {wording.until(lease, lease.read_at)}. Take it back with: sublet keep"
 
 

@@ -102,6 +102,8 @@ class Platform:
     asked: list[tuple[str, str]] = field(default_factory=list)
     sent: list[tuple[str, Any]] = field(default_factory=list)
     """Path and JSON of what was posted."""
+    refuse_once: tuple[int, object] | None = None
+    """Status and document of the next answer alone."""
     silent: threading.Event | None = None
     """Where set: nothing is answered before it is set."""
 
@@ -118,9 +120,10 @@ def platform(monkeypatch: pytest.MonkeyPatch) -> Iterator[Platform]:
             state.asked.append((self.path, self.headers.get("Authorization", "")))
             if state.silent:
                 state.silent.wait(30)
-            known = state.answers.get(self.path.removeprefix(API))
+            status, known = state.refuse_once or (state.status, state.answers.get(self.path.removeprefix(API)))
+            state.refuse_once = None
             body = state.body if known is None else json.dumps(known).encode()
-            self.send_response(state.status)
+            self.send_response(status)
             for name, value in state.headers.items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(body)))

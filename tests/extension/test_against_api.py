@@ -86,9 +86,11 @@ def test_what_can_not_be_kept_or_stopped_later(lease: tuple[ApiPlatform, str]) -
     assert stopped.value.status in {409, 422}
 
 
-def test_stop_now(lease: tuple[ApiPlatform, str]) -> None:
-    assert sublet.stop().state in {"ending", "ended"}
+def test_stop_soon(lease: tuple[ApiPlatform, str]) -> None:
+    stopping = sublet.stop()
+    assert stopping.seconds_left <= 10
     assert sublet.lease().deadline_reason == "user"
+    assert sublet.stop().seconds_left <= 10
 
 
 def test_another_users_lease(lease: tuple[ApiPlatform, str], monkeypatch: pytest.MonkeyPatch) -> None:

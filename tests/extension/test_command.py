@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 import sublet
 from sublet.command import main
+from sublet.fields import rfc3339
 from tests.extension.conftest import LEASE, Platform, quota_document, usage_document
 
 PROBLEM = "https://sublet.dev/problems/"
@@ -72,10 +74,13 @@ def test_json_is_what_the_platform_answers(platform: Platform, run: Ran) -> None
         assert json.loads(out) == LEASE
 
 
-def test_stop_now(platform: Platform, run: Ran) -> None:
-    platform.answer({**LEASE, "state": "ending"})
-    assert run("stop") == (0, "This server stops now.\n", "")
-    assert platform.sent == [("/leases/lease-1/stop", {})]
+def test_stop_soon(platform: Platform, run: Ran) -> None:
+    deadline = datetime.now(UTC) + timedelta(seconds=10)
+    platform.answer({**LEASE, "deadline_at": rfc3339(deadline), "deadline_reason": "user"})
+    code, out, err = run("stop")
+    assert (code, err) == (0, "")
+    assert re.fullmatch(r"This server stops in \d+ s; open documents are saved before.\n", out)
+    assert len(platform.sent) == 1
 
 
 def test_stop_at_a_time_of_day_is_the_next_one(platform: Platform, run: Ran) -> None:

@@ -181,14 +181,32 @@ def test_outside_a_lease(platform: Platform, monkeypatch: pytest.MonkeyPatch, as
 
 def test_stop_and_keep_ask_for_this_lease(platform: Platform) -> None:
     platform.answer(LEASE)
-    sublet.stop()
     sublet.stop(datetime(2026, 11, 23, 19, 30, tzinfo=UTC))
     assert sublet.keep().id == "lease-1"
     assert platform.sent == [
-        ("/leases/lease-1/stop", {}),
         ("/leases/lease-1/stop", {"at": "2026-11-23T19:30:00.000Z"}),
         ("/leases/lease-1/keep", {}),
     ]
+
+
+def test_stop_leaves_time_to_save(platform: Platform) -> None:
+    platform.answer(LEASE)
+    sublet.stop()
+    ((path, body),) = platform.sent
+    assert path == "/leases/lease-1/stop"
+    assert timedelta() < datetime.fromisoformat(body["at"]) - datetime.now(UTC) <= timedelta(seconds=10)
+
+
+@pytest.mark.parametrize(("seconds_left", "stops"), [(5, 1), (3600, 2)])
+def test_stop_where_no_time_is_left_or_clocks_differ(platform: Platform, seconds_left: int, stops: int) -> None:
+    """A lease that ends within ten seconds is let end; one that doesn't, and can't be planned for, ends at once."""
+    deadline = datetime.now(UTC) + timedelta(seconds=seconds_left)
+    lease = {**LEASE, "deadline_at": deadline.isoformat()}
+    platform.refuse_once = (422, {"type": "https://sublet.dev/problems/invalid-request", "detail": "It is past."})
+    platform.answer(lease)
+    assert sublet.stop().deadline_at == deadline
+    assert [path for path, _ in platform.sent] == ["/leases/lease-1/stop"] * stops
+    assert platform.sent[-1][1] == ({} if stops == 2 else platform.sent[0][1])
 
 
 def test_a_stop_at_a_moment_without_a_time_zone_is_in_this_computers(platform: Platform) -> None:
