@@ -168,6 +168,72 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/services/sublet/api/leases/{id}/activity": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Activity
+         * @description How a lease was used, by its server's own word, oldest minute first, a thousand at most: one's own; with
+         *     `custom:quotas:read` any.
+         */
+        get: operations["list_activity"];
+        put?: never;
+        /**
+         * Report Activity
+         * @description Tell how one's own lease was used, a record for each minute. Records must be of the lease's own time.
+         */
+        post: operations["report_activity"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/sublet/api/leases/{id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Follow Lease
+         * @description One lease and its notices, told as they change; for its user, and those who may read it.
+         */
+        get: operations["follow_lease"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/sublet/api/leases/{id}/keep": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Keep Lease
+         * @description Take back one's own planned stop, or that of an idle lease, and count idleness from now on. Refused with
+         *     `deadline-stands` where the deadline is a quota's, a limit's, the owner's or an admin's.
+         */
+        post: operations["keep_lease"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/services/sublet/api/leases/{id}/stop": {
         parameters: {
             query?: never;
@@ -179,7 +245,8 @@ export interface paths {
         put?: never;
         /**
          * Stop Lease
-         * @description Stop a lease: its owner at once, a quota admin with notice unless `immediately`, a spawner for a `reason`.
+         * @description Stop a lease: its owner at once or `at` a moment, a quota admin with notice unless `immediately`, a spawner for
+         *     a `reason`.
          */
         post: operations["stop_lease"];
         delete?: never;
@@ -353,6 +420,57 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * ActivityModel
+         * @description One minute of a server, as it told.
+         */
+        ActivityModel: {
+            /**
+             * At
+             * Format: date-time
+             * @example 2026-01-31T12:00:00.000Z
+             */
+            at: string;
+            /** Gpus */
+            gpus: components["schemas"]["GpuModel"][];
+            /** Kernels */
+            kernels: number;
+            /** Kernels Busy */
+            kernels_busy: number;
+            /** Seconds */
+            seconds: number;
+        };
+        /**
+         * ActivityRecord
+         * @description One minute of a server.
+         */
+        ActivityRecord: {
+            /**
+             * At
+             * Format: date-time
+             * @description When the stretch ended that it is of.
+             */
+            at: string;
+            /** Gpus */
+            gpus: components["schemas"]["GpuRecord"][];
+            /** Kernels */
+            kernels: number;
+            /** Kernels Busy */
+            kernels_busy: number;
+            /**
+             * Seconds
+             * @description How long the stretch was.
+             */
+            seconds: number;
+        };
+        /**
+         * ActivityReport
+         * @description Some minutes, in any order. Of a minute (by the clock, in UTC) that was told already the first record stays.
+         */
+        ActivityReport: {
+            /** Records */
+            records: components["schemas"]["ActivityRecord"][];
+        };
+        /**
          * AuditModel
          * @description Who did what to whom, before, after and why.
          */
@@ -453,6 +571,40 @@ export interface components {
             field: string;
         };
         /**
+         * GpuModel
+         * @description One GPU in a minute, as the server told.
+         */
+        GpuModel: {
+            /** Device */
+            device: string;
+            /** Memory Total Bytes */
+            memory_total_bytes: number;
+            /** Memory Used Bytes */
+            memory_used_bytes: number;
+            /** Utilisation Percent */
+            utilisation_percent: number | null;
+        };
+        /**
+         * GpuRecord
+         * @description One GPU in a minute.
+         */
+        GpuRecord: {
+            /** Device */
+            device: string;
+            /**
+             * Memory Total Bytes
+             * @description 0 where it isn't known.
+             */
+            memory_total_bytes: number;
+            /** Memory Used Bytes */
+            memory_used_bytes: number;
+            /**
+             * Utilisation Percent
+             * @description Null where it isn't known, as of MIG slices.
+             */
+            utilisation_percent: number | null;
+        };
+        /**
          * GrantedLease
          * @description A lease that was just granted.
          */
@@ -530,7 +682,32 @@ export interface components {
             /** Status */
             status: string;
         };
+        /**
+         * IdlePolicyModel
+         * @description When a lease is ended for being idle: after so many minutes with no kernel busy and every GPU below both.
+         */
+        IdlePolicyModel: {
+            /** After Minutes */
+            after_minutes: number;
+            /** Memory Percent */
+            memory_percent: number;
+            /** Tiers */
+            tiers: ("guaranteed" | "surplus")[];
+            /** Utilisation Percent */
+            utilisation_percent: number;
+        };
         JsonValue: unknown;
+        /**
+         * KeepRequest
+         * @description That a lease is still needed.
+         */
+        KeepRequest: {
+            /**
+             * Why
+             * @default
+             */
+            why: string;
+        };
         /**
          * LeaseDetail
          * @description One lease, as its owner and spawners see it.
@@ -912,6 +1089,8 @@ export interface components {
             free_gpus_milli: number;
             /** Gpu Model */
             gpu_model: string;
+            /** @description Null: nothing of it is ended for being idle. */
+            idle: components["schemas"]["IdlePolicyModel"] | null;
             /** Leased Gpus Milli */
             leased_gpus_milli: number;
             /** Leases */
@@ -1068,9 +1247,14 @@ export interface components {
         };
         /**
          * StopRequest
-         * @description How a lease is to end. `reason` is for spawners; `immediately` skips an admin's notice.
+         * @description How a lease is to end. `reason` is for spawners; `immediately` skips an admin's notice; `at` is its owner's.
          */
         StopRequest: {
+            /**
+             * At
+             * @description Stop then, and not now; no later than the lease's deadline. Keeping it takes that back.
+             */
+            at?: string | null;
             /**
              * Immediately
              * @default false
@@ -2704,6 +2888,379 @@ export interface operations {
             };
             /** @description There is no such thing. */
             404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing, unknown or wrong; `field` says which. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that the answer depends on does not answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_activity: {
+        parameters: {
+            query?: {
+                /** @description Only records of later than that. The last hour's where left out. */
+                since?: string | null;
+            };
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ActivityModel"][];
+                };
+            };
+            /** @description No token, or one that the hub does not know. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token lacks the scope, or a rule refuses. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing, unknown or wrong; `field` says which. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that the answer depends on does not answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    report_activity: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Sent again with the same key, a request has no second effect and gets the same answer. */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ActivityReport"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No token, or one that the hub does not know. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token lacks the scope, or a rule refuses. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It contradicts the present state. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing, unknown or wrong; `field` says which. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that the answer depends on does not answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    follow_lease: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Events `lease` (data: a LeaseModel), `notice` (a NoticeModel) and `withdrawn` (`id` of a notice): the whole state first, then each change. Ends after a `lease` that is `ended` or `void`, and about once an hour: connect again. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description No token, or one that the hub does not know. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token lacks the scope, or a rule refuses. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing, unknown or wrong; `field` says which. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that the answer depends on does not answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    keep_lease: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Sent again with the same key, a request has no second effect and gets the same answer. */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["KeepRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["LeaseModel"];
+                };
+            };
+            /** @description No token, or one that the hub does not know. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token lacks the scope, or a rule refuses. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It contradicts the present state. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON. */
+            415: {
                 headers: {
                     [name: string]: unknown;
                 };

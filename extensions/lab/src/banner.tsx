@@ -115,14 +115,7 @@ function Text({ banner, session, words }: { banner: Banner; session: Session; wo
       </p>
     );
   }
-  if (banner.kind === "previous") {
-    return (
-      <p>
-        <strong>{words.__("Your last server was stopped.")}</strong> {banner.sentence}{" "}
-        {words.__("Your documents are open as you left them.")}
-      </p>
-    );
-  }
+  if (banner.kind === "previous") return <p>{banner.sentence}</p>;
   const { notice, lease } = banner;
   return (
     <p>

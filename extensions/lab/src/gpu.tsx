@@ -25,7 +25,7 @@ export function GpuPlot({ state, now, words }: { state: ServerState; now: number
       <dl className="sublet-Gpu-now">
         <div data-series="utilisation">
           <dt>{words.__("Utilisation")}</dt>
-          <dd>{load ? `${Math.round(load.utilisation)}%` : "–"}</dd>
+          <dd>{utilisationText(load?.utilisation ?? null)}</dd>
         </div>
         <div data-series="memory">
           <dt>{words.__("Memory")}</dt>
@@ -48,9 +48,13 @@ export function GpuPlot({ state, now, words }: { state: ServerState; now: number
       </svg>
       <div className="sublet-Plot-axis" aria-hidden="true">
         <span>{words.__("1 h ago")}</span>
-        {utilisation.length === 0 && <span>{words.__("no records yet")}</span>}
+        {memory.length === 0 && <span>{words.__("no records yet")}</span>}
         <span>{words.__("now")}</span>
       </div>
     </div>
   );
+}
+
+function utilisationText(percent: number | null): string {
+  return percent === null ? "–" : `${Math.round(percent)}%`;
 }

@@ -81,7 +81,7 @@ const status: JupyterFrontEndPlugin<void> = {
   optional: [IStatusBar, ILabShell],
   activate: (app: JupyterFrontEnd, sublet: ISublet, bar: IStatusBar | null, lab: ILabShell | null): void => {
     const item = new Status({ ...sublet, open: () => void app.commands.execute(OPEN_PANEL) });
-    if (bar) bar.registerStatusItem(item.id, { item, align: "left", rank: 900 });
+    if (bar) bar.registerStatusItem(item.id, { item, align: "left", rank: 900, priority: 10 });
     // Notebook has no status bar; the top of its page has room.
     else if (!lab) app.shell.add(item, "top", { rank: 10_000 });
   },

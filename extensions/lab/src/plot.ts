@@ -28,7 +28,7 @@ export function series(history: readonly Minute[]): { readonly utilisation: Poin
     const load = loadOf(minute.gpus);
     if (!load) continue;
     const at = Date.parse(minute.at);
-    utilisation.push({ at, share: clamp(load.utilisation / 100) });
+    if (load.utilisation !== null) utilisation.push({ at, share: clamp(load.utilisation / 100) });
     memory.push({ at, share: load.memoryTotal > 0 ? clamp(load.memoryUsed / load.memoryTotal) : 0 });
   }
   return { utilisation, memory };

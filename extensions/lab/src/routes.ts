@@ -18,26 +18,14 @@ export type Problem = Schemas["Problem"];
 /** RFC 3339, UTC. */
 export type Moment = string;
 
-/** One GPU as it was measured. */
-export interface GpuUse {
-  readonly device: string;
-  readonly utilisation_percent: number;
-  readonly memory_used_bytes: number;
-  readonly memory_total_bytes: number;
-}
-
-export interface GpuNow extends GpuUse {
-  readonly processes?: readonly { readonly kernel: string | null; readonly memory_used_bytes: number }[];
-}
-
 /** One record of the last hour, usually of a minute. */
-export interface Minute {
-  readonly at: Moment;
-  readonly seconds: number;
-  readonly gpus: readonly GpuUse[];
-  readonly kernels: number;
-  readonly kernels_busy: number;
-}
+export type Minute = Schemas["ActivityModel"];
+/** One GPU as it was measured. A slice of one may not tell its utilisation. */
+export type GpuUse = Schemas["GpuModel"];
+
+export type GpuNow = GpuUse & {
+  readonly processes?: readonly { readonly kernel: string | null; readonly memory_used_bytes: number }[];
+};
 
 /** `GET sublet/state`, and `event: state` of `GET sublet/events`. */
 export interface ServerState {

@@ -31,7 +31,7 @@ function StatusItem({ session, words, open }: StatusProps): React.JSX.Element | 
   const now = useNow(session);
   const lease = view.state?.lease;
   if (!lease) return null;
-  const load = loadOf(view.state?.gpu?.gpus ?? []);
+  const busy = loadOf(view.state?.gpu?.gpus ?? [])?.utilisation ?? null;
   const left = secondsLeft(lease, now);
   const cost = money(costSoFar(lease, now), lease.currency);
   const away = isAway(view);
@@ -39,7 +39,7 @@ function StatusItem({ session, words, open }: StatusProps): React.JSX.Element | 
     words.__("Sublet: %1", lease.flavor),
     left > 0 ? words.__("%1 left", timeLeft(left, words)) : words.__("stopping"),
     words.__("%1 so far", cost),
-    load && words.__("GPU %1%", Math.round(load.utilisation)),
+    busy !== null && words.__("GPU %1%", Math.round(busy)),
     away && words.__("no news from the platform"),
   ];
   return (
@@ -53,7 +53,7 @@ function StatusItem({ session, words, open }: StatusProps): React.JSX.Element | 
       onClick={open}
     >
       <span className="sublet-Status-flavor">{lease.flavor}</span>
-      {load && <Meter share={load.utilisation / 100} />}
+      {busy !== null && <Meter share={busy / 100} />}
       <span className="sublet-Status-time">{left > 0 ? timeLeft(left, words) : words.__("stopping")}</span>
       <span className="sublet-Status-cost">{cost}</span>
       {away && <span aria-hidden="true">⚠</span>}

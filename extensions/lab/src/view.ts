@@ -1,6 +1,6 @@
 /** What is known of the lease, as it stands in this page: pure, from what the server tells and the page's own clock. */
 
-import type { Lease, Notice, ServerState } from "./routes";
+import type { GpuUse, Lease, Notice, ServerState } from "./routes";
 
 export interface View {
   /** The last that the server told; stays when the server or the platform goes away. */
@@ -104,21 +104,20 @@ export function actionsFor(reason: string): readonly Action[] {
 }
 
 export interface Load {
-  /** Mean of the GPUs, 0 to 100. */
-  readonly utilisation: number;
+  /** Mean of the GPUs that tell it, 0 to 100; null where none does. */
+  readonly utilisation: number | null;
   readonly memoryUsed: number;
   readonly memoryTotal: number;
 }
 
 /** All GPUs of the lease as one. Null where there is none. */
-export function loadOf(
-  gpus: readonly { utilisation_percent: number; memory_used_bytes: number; memory_total_bytes: number }[],
-): Load | null {
+export function loadOf(gpus: readonly GpuUse[]): Load | null {
   if (gpus.length === 0) return null;
-  const sum = (of: (gpu: (typeof gpus)[number]) => number) => gpus.reduce((total, gpu) => total + of(gpu), 0);
+  const sum = (numbers: readonly number[]) => numbers.reduce((total, each) => total + each, 0);
+  const told = gpus.flatMap(gpu => gpu.utilisation_percent ?? []);
   return {
-    utilisation: sum(gpu => gpu.utilisation_percent) / gpus.length,
-    memoryUsed: sum(gpu => gpu.memory_used_bytes),
-    memoryTotal: sum(gpu => gpu.memory_total_bytes),
+    utilisation: told.length > 0 ? sum(told) / told.length : null,
+    memoryUsed: sum(gpus.map(gpu => gpu.memory_used_bytes)),
+    memoryTotal: sum(gpus.map(gpu => gpu.memory_total_bytes)),
   };
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 
 import { areaPath, linePath, mean, runs, series, type Frame, type Point } from "../src/plot";
+import type { GpuUse } from "../src/routes";
 import { at, START } from "./states";
 
 const FRAME: Frame = { from: START, to: START + 3_600_000, width: 60, height: 100 };
@@ -33,7 +34,7 @@ describe("paths", () => {
 });
 
 describe("series", () => {
-  const gpu = { device: "GPU", utilisation_percent: 50, memory_used_bytes: 20, memory_total_bytes: 80 };
+  const gpu: GpuUse = { device: "GPU", utilisation_percent: 50, memory_used_bytes: 20, memory_total_bytes: 80 };
   const record = (seconds: number, gpus = [gpu]) => ({
     at: at(seconds),
     seconds: 60,
@@ -56,6 +57,11 @@ describe("series", () => {
     const { utilisation, memory } = series([record(0, [odd]), record(60, [])]);
     expect(utilisation.map(({ share }) => share)).toEqual([1]);
     expect(memory.map(({ share }) => share)).toEqual([0]);
+  });
+
+  it("leave out a utilisation that is not told", () => {
+    const { utilisation, memory } = series([record(0, [{ ...gpu, utilisation_percent: null }])]);
+    expect([utilisation.length, memory.length]).toEqual([0, 1]);
   });
 
   it("have a mean, of nothing too", () => {

@@ -122,12 +122,14 @@ it("offers what fits the reason", () => {
 });
 
 it("takes all GPUs as one", () => {
-  const gpu = (utilisation_percent: number, memory_used_bytes: number) => ({
+  const gpu = (utilisation_percent: number | null, memory_used_bytes: number) => ({
     device: "GPU",
     utilisation_percent,
     memory_used_bytes,
     memory_total_bytes: 80,
   });
   expect(loadOf([gpu(100, 40), gpu(50, 20)])).toEqual({ utilisation: 75, memoryUsed: 60, memoryTotal: 160 });
+  expect(loadOf([gpu(null, 40), gpu(50, 20)])?.utilisation).toBe(50);
+  expect(loadOf([gpu(null, 40)])).toEqual({ utilisation: null, memoryUsed: 40, memoryTotal: 80 });
   expect(loadOf([])).toBeNull();
 });

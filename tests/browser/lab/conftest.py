@@ -17,9 +17,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.lab import documents
-from tests.fixtures.browser import Contexts, chromium, contexts
-
-__all__ = ["chromium", "contexts"]
+from tests.fixtures.browser import Contexts
 
 expect.set_options(timeout=30_000)
 

@@ -152,11 +152,14 @@ def test_a_save_that_fails_is_reported_as_such(lab: Lab, open_notebook: OpenPage
 
 def test_how_the_last_server_ended_is_told_once(lab: Lab, open_notebook: OpenPage) -> None:
     ended = documents.lease(id="lease-0", state="ended", end_reason="reclaim", ended_at=documents.moment(-600))
-    told = {"lease": ended, "sentence": "The owner of the GPUs took them back at 14:05."}
+    told: documents.Document = {
+        "lease": ended,
+        "sentence": "Your last server ended at 14:05 because the owner of the GPUs took them back.",
+    }
     lab.tell(documents.state(previous=told))
     page = open_notebook()
     alert = page.get_by_role("alert")
-    expect(alert).to_contain_text("Your last server was stopped. The owner of the GPUs took them back at 14:05.")
+    expect(alert).to_contain_text(told["sentence"])
     alert.get_by_role("button", name="Dismiss").click()
     lab.wait_asked("dismiss")
     expect(page.get_by_role("alert")).to_have_count(0)
