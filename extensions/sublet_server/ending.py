@@ -22,6 +22,8 @@ LONGEST_WAIT_SECONDS = 30.0
 AGAIN_SECONDS = 1.0
 """A deadline that moves out by less doesn't call off an ending."""
 AT_DEADLINE_SECONDS = 5.0
+NOTED_AHEAD_SECONDS = 0.3
+"""What was not done is noted just before the deadline: little time is left after it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,8 @@ class Ending:
         await self._interrupt_if_due(left)
         if left > self._interrupt_seconds:
             return left - self._interrupt_seconds
-        if left > 0:
-            return left
+        if left > NOTED_AHEAD_SECONDS:
+            return left - NOTED_AHEAD_SECONDS
         self._finish()
         return LONGEST_WAIT_SECONDS
 

@@ -231,6 +231,26 @@ def test_the_next_server_tells_how_the_last_one_ended(platform: StandIn, start: 
     assert server.state()["previous"] is None
 
 
+def test_a_callback_that_is_cut_off_is_told_of(platform: StandIn, start: Start, folder: Path) -> None:
+    server = start(ending_seconds=3, interrupt_seconds=1)
+    kernel = KernelSide(socket_of(server, folder), 1)
+    server.until(lambda state: state["connected"])
+    platform.move_deadline(4)
+    assert kernel.hear()["event"] == "ending"
+    kernel.say({"running": "1"})
+    kept = wait_for(lambda: next(server.home.rglob("lease.json"), None))
+    wait_for(lambda: json.loads(kept.read_text())["left"] == {"callbacks": 1, "documents": 0})
+    server.process.kill()  # as the platform does after the deadline
+    server.process.wait(WAIT_SECONDS)
+    platform.others[LEASE_ID] = {**platform.lease, "state": "ended", "end_reason": "quota"}
+    server = start({"SUBLET_LEASE_ID": "f" * 32})
+    previous = server.until(lambda state: state["previous"])["previous"]
+    assert "because a quota was used up." in previous["sentence"]
+    assert (
+        "A function that was to run before the end (sublet.on_notice) failed, or was cut off" in previous["sentence"]
+    )
+
+
 @pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGTERM])
 def test_a_server_that_starts_anew_in_its_lease_says_nothing(
     platform: StandIn, start: Start, kill: signal.Signals
