@@ -12,7 +12,8 @@ from sublet.quotas import Account, Limit, Quota
 from sublet.usages import AccountUsage, Day, Usage
 
 _CELL = "text-align:left;padding:0.15em 1em 0.15em 0"
-_TABLE = '<table style="margin:0 0 0.75em 0">'
+_WHOLE_CELL = f"{_CELL};white-space:nowrap"  # else a line may end within `10 GPU-h`
+_TABLE = '<table style="margin:0 0 0.75em 0;color:inherit;font-size:inherit">'
 _BAR = (
     "display:flex;width:9em;height:0.5em;border-radius:0.25em;overflow:hidden;"
     "border:1px solid currentColor;opacity:0.75"
@@ -52,7 +53,8 @@ def facts(rows: Iterable[tuple[str, str]], title: str = "", hints: Mapping[str, 
 
 
 def _whole(blocks: Sequence[str]) -> str:
-    return f"<div>{''.join(blocks) or f'<p>{escape(wording.EMPTY)}</p>'}</div>"
+    shown = "".join(blocks) or f"<p>{escape(wording.EMPTY)}</p>"
+    return f'<div style="overflow-x:auto">{shown}</div>'
 
 
 def _lease(rows: Iterable[tuple[str, str]], lease: Lease) -> str:
@@ -89,9 +91,9 @@ def _table(headings: Sequence[str], rows: Iterable[tuple[Sequence[str], str]]) -
 
 def _row(texts: Sequence[str], bar: str) -> str:
     name, *others = texts
-    cells = "".join(f'<td style="{_CELL}">{escape(text)}</td>' for text in others)
+    cells = "".join(f'<td style="{_WHOLE_CELL}">{escape(text)}</td>' for text in others)
     return (
-        f'<tr><th scope="row" style="{_CELL};font-weight:normal">{escape(name)}</th>'
+        f'<tr><th scope="row" style="{_WHOLE_CELL};font-weight:normal">{escape(name)}</th>'
         f'<td style="{_CELL}">{bar}</td>{cells}</tr>'
     )
 

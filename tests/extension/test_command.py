@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -162,6 +163,15 @@ def test_an_unknown_command(run: Ran) -> None:
     code, _, err = run("leases")
     assert code == 2
     assert "leases" in err
+
+
+def test_it_takes_no_other_commands_place() -> None:
+    """sublet-hub has a console script of this name: in one environment the two would overwrite each other."""
+    packaging = tomllib.loads((EXTENSIONS / "pyproject.toml").read_text())
+    assert "scripts" not in packaging["project"]
+    data = packaging["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    assert data["terminal/sublet"] == "share/sublet/bin/sublet"
+    assert os.access(EXTENSIONS / "terminal" / "sublet", os.X_OK)
 
 
 def installed(folder: Path) -> Path:
