@@ -14,13 +14,13 @@ from sqlalchemy.engine import URL
 from sublet_hub import storage
 from sublet_hub.domain.accounts import user
 from sublet_hub.domain.errors import Unavailable
-from sublet_hub.storage.sql import migrate
+from sublet_hub.storage.sql import leases, migrate
 from sublet_hub.storage.sql.engine import parse_url
 from sublet_hub.storage.sql.tables import metadata
 from sublet_hub.storage.store import Store
 from tests.fixtures import postgres
 from tests.fixtures.stores import text
-from tests.storage.examples import entry, record
+from tests.storage.examples import entry, lease, record
 
 CATALOG = {
     "sqlite": "SELECT name, sql FROM sqlite_master WHERE type IN ('table', 'index') AND sql IS NOT NULL",
@@ -80,6 +80,25 @@ def test_migrating_again_keeps_what_is_there(database_url: str) -> None:
     with store.transaction(write=False) as tx:
         assert tx.entries(user("alice"), after=0, limit=9) == [entry(user("alice"), 1)]
     store.close()
+
+
+def test_leases_from_before_planned_stops_are_kept(empty_url: str) -> None:
+    migrate.upgrade(empty_url, "0001")
+    before = leases._row(lease("1"))
+    for new in ("planned", "kept_at_ms"):
+        assert before.pop(new) is None
+    engine = sa.create_engine(parse_url(empty_url))
+    with engine.begin() as connection:
+        values = ", ".join(f":{name}" for name in before)
+        connection.execute(sa.text(f"INSERT INTO leases ({', '.join(before)}) VALUES ({values})"), before)
+    engine.dispose()
+    migrate.upgrade(empty_url)
+    store = storage.open_store(empty_url)
+    with store.transaction(write=False) as tx:
+        assert tx.lease("1") == lease("1")
+    store.close()
+    migrate.downgrade(empty_url, "0001")
+    migrate.upgrade(empty_url)
 
 
 def test_several_processes_may_migrate_at_once(empty_url: str) -> None:
