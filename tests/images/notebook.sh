@@ -15,6 +15,8 @@ if importlib.util.find_spec("torch"):  # not in images built with TORCH=none, su
 PYTHON
 jupyter kernelspec list | grep -q /opt/notebook/ || fail "there is no Python kernel"
 
+jupyter labextension list 2>&1 | grep -q '@sublet/lab .*enabled.*OK' || fail "our JupyterLab extension is not there"
+
 # What users install stays in their home.
 mkdir /tmp/mine
 echo 'answer = 42' > /tmp/mine/mine.py

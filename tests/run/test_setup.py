@@ -118,8 +118,19 @@ def test_the_notebook_lock_leaves_torch_out_but_not_what_it_needs() -> None:
     assert {"sympy", "networkx", "fsspec", "filelock", "jinja2", "typing-extensions", "setuptools"} <= names
 
 
-def test_the_proxys_lock_is_pinned_and_names_no_place() -> None:
-    lock = json.loads((ROOT / "proxy" / "package-lock.json").read_text())
-    assert lock["packages"]["node_modules/configurable-http-proxy"]["version"] == "5.3.0"
+@pytest.mark.parametrize("folder", ["proxy", "extensions/lab"])
+def test_a_lock_of_npm_is_pinned_and_names_no_place(folder: str) -> None:
+    lock = json.loads((ROOT / folder / "package-lock.json").read_text())
     packages = {name: package for name, package in lock["packages"].items() if name}
     assert [name for name, package in packages.items() if "resolved" in package or "integrity" not in package] == []
+
+
+def test_the_proxy_is_pinned() -> None:
+    lock = json.loads((ROOT / "proxy" / "package-lock.json").read_text())
+    assert lock["packages"]["node_modules/configurable-http-proxy"]["version"] == "5.3.0"
+
+
+def test_the_lab_step_depends_on_all_that_is_built() -> None:
+    names = {path.relative_to(setup.LAB).as_posix() for path in setup.lab_sources()}
+    assert {"src/index.ts", "style/base.css", "package-lock.json", "build.mjs", "tsconfig.build.json"} <= names
+    assert not any(name.startswith(("lib/", "labextension/", "node_modules/")) for name in names)

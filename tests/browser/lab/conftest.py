@@ -198,7 +198,7 @@ def lab(server: Lab) -> Lab:
 
 @pytest.fixture
 def context(contexts: Contexts) -> BrowserContext:
-    return contexts(viewport={"width": 1280, "height": 800}, device_scale_factor=1)
+    return contexts(viewport={"width": 1280, "height": 800}, device_scale_factor=2 if PICTURES else 1)
 
 
 OpenPage = Callable[..., Page]
