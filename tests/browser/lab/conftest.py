@@ -23,11 +23,11 @@ expect.set_options(timeout=30_000)
 
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
-ENVIRONMENT = Path(os.environ.get("SUBLET_TEST_JUPYTER", ROOT / ".venv-notebook"))
+ENVIRONMENT = Path(os.environ.get("LAB_TEST_ENVIRONMENT", ROOT / ".venv-notebook"))
 """Where JupyterLab is, and Notebook where it is to be tested too."""
 
 APPS = ["lab", "notebook"] if (ENVIRONMENT / "bin" / "jupyter-notebook").exists() else ["lab"]
-PICTURES = os.environ.get("SUBLET_PICTURES")
+PICTURES = os.environ.get("LAB_TEST_PICTURES")
 """A folder for screenshots, such as docs/images."""
 
 NOTEBOOK = {
