@@ -70,6 +70,7 @@ async def test_a_server_is_given_its_lease_and_devices_and_nothing_of_the_hubs(l
     env = seen_by(spawner, tmp_path)["env"]
     assert env["CUDA_VISIBLE_DEVICES"] == "SIM-0"
     assert env["SUBLET_SIMULATED"] == "1"
+    assert env["SUBLET_STOP_GRACE_SECONDS"] == "1"
     assert env["SUBLET_LEASE_ID"] == spawner.lease_id
     assert env["JUPYTER_RUNTIME_DIR"] == f"/tmp/jupyter-{spawner.lease_id}"
     assert env["USER"] == "alice"

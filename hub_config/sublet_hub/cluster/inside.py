@@ -66,7 +66,7 @@ def _run_init(confinement: Confinement, command: Command) -> NoReturn:
     _let_go_of_files()
     while True:
         if signal.sigwait(_WATCHED) == signal.SIGTERM:
-            _terminate_all()
+            os.kill(server, signal.SIGTERM)  # it ends its kernels, in its own time; all else ends with this process
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -76,15 +76,6 @@ def _run_init(confinement: Confinement, command: Command) -> NoReturn:
                 break
             if pid == server:
                 os._exit(exit_code_of(status))
-
-
-def _terminate_all() -> None:
-    """Ask every process of the namespace to end. Only its first process may do this: -1 means *all*."""
-    assert os.getpid() == 1
-    try:
-        os.kill(-1, signal.SIGTERM)
-    except ProcessLookupError:
-        return
 
 
 def _let_go_of_files() -> None:

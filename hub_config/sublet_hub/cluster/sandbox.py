@@ -39,7 +39,7 @@ class Processes(Protocol):
     """All processes of one server, from the parent's side."""
 
     def terminate(self) -> None:
-        """Ask each to end: SIGTERM."""
+        """Ask the server to end, by SIGTERM to it alone: it ends its kernels in its own time, the rest ends with it."""
 
     def kill(self) -> None:
         """End each: SIGKILL."""
@@ -74,7 +74,8 @@ class Adopted:
         self._exit_code: int | None = None
 
     def terminate(self) -> None:
-        processes.signal_all(processes.descendants(os.getpid()), signal.SIGTERM)
+        if self._exit_code is None:  # else its number may be another's already
+            os.kill(self._server, signal.SIGTERM)
 
     def kill(self) -> None:
         processes.signal_all(processes.descendants(os.getpid()), signal.SIGKILL)

@@ -199,6 +199,7 @@ class PodSpawner(WatchedPod):
         env: dict[str, str] = super().get_env()
         if self.lease_grant is not None:
             env |= environment(self.lease_grant, self._placement())
+            env["SUBLET_STOP_GRACE_SECONDS"] = str(self.sublet_pods.stop_grace_seconds)
         return env
 
     @default("slow_spawn_message_threshold")

@@ -181,6 +181,7 @@ class SupervisedSpawner(LocalProcessSpawner):
         env["CUDA_VISIBLE_DEVICES"] = ",".join(grant.devices) if grant else ""
         if grant and grant.simulated:
             env["SUBLET_SIMULATED"] = "1"
+        env["SUBLET_STOP_GRACE_SECONDS"] = f"{self.sublet_stop_grace:g}"
         return env
 
     def user_env(self, env: dict[str, str]) -> dict[str, str]:
