@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from sublet_hub.cluster.local import LocalCluster
+from sublet_hub.cluster.records import wall_ms
 from sublet_hub.credentials import Credentials
 from sublet_hub.run.first_start import make_folders, prepare
 from sublet_hub.run.parts import Part, environment, parts_of
@@ -169,17 +170,15 @@ def test_the_progress_of_a_start_tells_of_the_lease(hub: Hub) -> None:
 
 
 def test_a_server_lives_on_over_the_hubs_sudden_death_and_its_end_is_noticed(hub: Hub) -> None:
-    hub.api.lease_seconds = 20
-    try:
-        with hub.signed_in("cleo") as browser:
-            start(browser, "cleo", offer="cpu/guaranteed")
-            wait_for(lambda: is_ready(browser, "cleo"), "the server to be ready")
-            hub.restart()
-            assert is_ready(browser, "cleo")
-            assert browser.get("/user/cleo/").json() == {}
-            wait_for(lambda: not is_ready(browser, "cleo"), "the hub to notice the end at the deadline")
-    finally:
-        hub.api.lease_seconds = 3600
+    with hub.signed_in("cleo") as browser:
+        start(browser, "cleo", offer="cpu/guaranteed")
+        wait_for(lambda: is_ready(browser, "cleo"), "the server to be ready")
+        hub.restart()
+        assert is_ready(browser, "cleo")
+        assert browser.get("/user/cleo/").json() == {}
+        (lease,) = (lease["id"] for lease in hub.api.leases.values() if lease["user"] == "cleo")
+        LocalCluster(hub.settings.data).arm(lease, wall_ms(), "quota")
+        wait_for(lambda: not is_ready(browser, "cleo"), "the hub to notice the end at the deadline")
 
 
 def test_a_hub_that_is_killed_while_a_server_starts_takes_it_up_again(hub: Hub) -> None:

@@ -1,7 +1,8 @@
 """`sublet up` with four small stand-ins for the real processes: what the runner does with them is real.
 
 Each stand-in notes its starts and its stop in `<data>/events` and answers on its part's port.
-`STUB_BROKEN=name` lets one of them end at once, `STUB_STUBBORN=name` lets one ignore SIGTERM.
+`STUB_BROKEN=name` lets one of them end at once, `STUB_STUBBORN=name` lets one ignore SIGTERM. `STUB_HASTY` has
+somebody press Ctrl-C before any of them is started.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ def main() -> int:
     from sublet_hub.settings import Settings, load_settings
 
     def parts(settings: Settings, _secrets: Secrets) -> tuple[Part, ...]:
+        if "STUB_HASTY" in os.environ:
+            os.kill(os.getpid(), signal.SIGINT)
         ports = {
             "proxy": settings.proxy_api_port,
             "hub": settings.hub_port,

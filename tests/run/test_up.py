@@ -121,6 +121,13 @@ def test_a_second_ctrl_c_ends_it_at_once_but_one_that_arrives_twice_does_not(run
     assert not is_alive(runner.pid_of("hub"))
 
 
+def test_a_ctrl_c_before_anything_has_started_is_a_stop_like_any_other(runner: Runner) -> None:
+    process = runner.start(STUB_HASTY="yes")
+    assert process.wait(DEADLINE_SECONDS) == 0
+    assert "Stopped; 0 servers were ended." in runner.output()
+    assert stop(runner.start_ready()) == 0
+
+
 def test_a_port_in_use_is_named_with_the_setting_that_moves_it(runner: Runner) -> None:
     with socket.create_server(("127.0.0.1", runner.port("HUB_PORT"))):
         process = runner.start()

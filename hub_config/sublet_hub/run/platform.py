@@ -34,6 +34,17 @@ class Stopped(Exception):
     """A stop was asked for while the parts were starting."""
 
 
+@contextmanager
+def stops_held_back() -> Iterator[None]:
+    """Have a stop that is asked for in this block wait until `Platform.signals`, or the end of the block: an
+    exception out of nowhere may leave half a database, or be lost in a library."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Platform:
     """The parts of one platform, run by one thread."""
 
@@ -62,6 +73,7 @@ class Platform:
         before = {number: signal.signal(number, self._on_stop) for number in STOP_SIGNALS}
         before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         fd_before = signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
         try:
             yield
         finally:

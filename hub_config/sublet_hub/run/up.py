@@ -15,7 +15,7 @@ from sublet_hub.hub.sign_in_options import load_sign_in
 from sublet_hub.run.first_start import make_folders, prepare
 from sublet_hub.run.lock import AlreadyRunning, hold
 from sublet_hub.run.parts import Part, PartMissing, parts_of
-from sublet_hub.run.platform import Platform, StartFailed, Stopped
+from sublet_hub.run.platform import Platform, StartFailed, Stopped, stops_held_back
 from sublet_hub.run.ports import PortTaken, check_free
 from sublet_hub.run.proxy import tell_of_new_proxy
 from sublet_hub.run.shutdown import order_all, stop_all
@@ -45,10 +45,11 @@ def up(settings: Settings, make_parts: MakeParts = parts_of) -> int:
     os.umask(0o077)
     for name in unknown_environment(os.environ):
         log.warning("%s is no setting of Sublet; is it misspelt?", name)
-    make_folders(settings)
     try:
-        with hold(settings.data / "up.lock", settings.public_url):
-            return _run(settings, make_parts)
+        with stops_held_back():
+            make_folders(settings)
+            with hold(settings.data / "up.lock", settings.public_url):
+                return _run(settings, make_parts)
     except AlreadyRunning as error:
         print(error, file=sys.stderr)
         return EXIT_ALREADY_RUNNING
