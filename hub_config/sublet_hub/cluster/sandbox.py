@@ -39,7 +39,7 @@ class Processes(Protocol):
     """All processes of one server, from the parent's side."""
 
     def terminate(self) -> None:
-        """Ask the server to end, by SIGTERM to it alone: it ends its kernels in its own time, the rest ends with it."""
+        """Ask the server to end: SIGTERM to it alone. It ends its kernels in its own time; all else ends with it."""
 
     def kill(self) -> None:
         """End each: SIGKILL."""
