@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.platform, pytest.mark.timeout(400
 
 
 def test_a_lease_is_shown_and_stopped_from_the_panel(platform: Platform, sign_in: Callable[..., Page]) -> None:
-    page = sign_in("alice")
+    page = sign_in("rhea")
     page.goto("/hub/spawn")
     page.get_by_role("radio", name=re.compile("1 × Simulated GPU.*Guaranteed")).check()
     page.get_by_role("button", name=re.compile("^Start")).click()

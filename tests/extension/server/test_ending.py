@@ -83,6 +83,19 @@ def test_a_deadline_that_moves_out_calls_it_off(platform: StandIn, start: Start)
     assert server.client.post("api/terminals").status_code == 200
 
 
+def test_a_kernel_at_work_keeps_a_lease_that_would_end_for_idleness(platform: StandIn, start: Start) -> None:
+    server = start()
+    server.until(lambda state: state["connected"])
+    kernel_runs(server, "import time; time.sleep(60)")
+    wait_for(lambda: any(each["execution_state"] == "busy" for each in server.client.get("api/kernels").json()))
+    platform.move_deadline(300, "limit")
+    server.until(lambda state: state["lease"]["deadline_reason"] == "limit")
+    kept = f"/leases/{LEASE_ID}/keep"
+    assert not any(path == kept for _, path, _ in platform.asked)
+    platform.move_deadline(200, "idle")
+    wait_for(lambda: any(path == kept for _, path, _ in platform.asked))
+
+
 def test_browsers_save_and_kernels_are_told_in_time(platform: StandIn, start: Start, folder: Path) -> None:
     server = start(ending_seconds=4, interrupt_seconds=2)
     browser = saving(server)
