@@ -218,7 +218,9 @@ def test_code_in_the_notebook_reaches_neither_the_port_nor_the_warden_nor_its_fi
 
 
 def test_a_flood_and_deafness_to_sigterm_win_no_time(leases: Leases) -> None:
-    leases.assert_ended_at_its_deadline("floods")
+    """It may cost the lease time: where it keeps the warden from answering, the kubelet takes that for a no."""
+    late_ms = leases.end_of("floods") - leases.deadlines["floods"]
+    assert late_ms <= MARGIN_MS, f"it ended {late_ms} ms after its deadline"
     assert leases.last_words("floods") == {"flooding": warden.PORT}
 
 
