@@ -31,7 +31,7 @@ async def keep_while_busy(api: PlatformApi, state: LeaseState, kernels: Kernels)
             await asyncio.sleep(LOOK_SECONDS)
             continue
         try:
-            await api.ask("POST", f"/leases/{api.lease_id}/keep", {})
+            await api.ask("POST", api.lease_path("/keep"), {})
             failures = 0
         except PlatformAwayError:
             failures += 1

@@ -224,11 +224,11 @@ class PodSpawner(WatchedPod):
     # ---------------------------------------------------------------- what a user is told
 
     def _waiting_for(self) -> str | None:
-        seen = self._seen() if self.pod_reflector else None
+        seen = self._seen()
         return pod_wording.waiting(seen.reason, seen.message) if seen else None
 
     def _late(self, seconds: float) -> LeaseRefusedError:
-        seen = self._seen() if self.pod_reflector else None
+        seen = self._seen()
         said = [(seen.reason, seen.message)] if seen else []
         said += [
             (event.get("reason") or "", event.get("message") or "")

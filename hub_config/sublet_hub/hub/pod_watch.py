@@ -66,7 +66,7 @@ class WatchedPod(KubeSpawner):
         return url
 
     def _is_ready(self) -> bool:
-        seen = self._seen() if self.pod_reflector else None
+        seen = self._seen()
         return seen is not None and seen.ready
 
     async def stop(self, now: bool = False) -> None:
@@ -110,7 +110,9 @@ class WatchedPod(KubeSpawner):
         return True
 
     def _seen(self) -> PodState | None:
-        """What the watch knows of the pod."""
+        """What the watch knows of the pod; nothing before it has begun."""
+        if not self.pod_reflector:
+            return None
         pod = self.pod_reflector.pods.get(f"{self.namespace}/{self.pod_name}")
         return None if pod is None else read_state(pod)
 
