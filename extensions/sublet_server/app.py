@@ -33,7 +33,7 @@ from sublet_server.refusing import guard_kernels, guard_terminals
 from sublet_server.search_path import keep_in_terminals, with_command
 from sublet_server.state import LeaseState
 from sublet_server.stop_signal import heed_sigterm
-from sublet_server.surroundings import Surroundings, visible_devices
+from sublet_server.surroundings import surroundings, visible_devices
 
 SOCKET_VARIABLE = "SUBLET_EVENTS_SOCKET"
 GRACE_VARIABLE = "SUBLET_STOP_GRACE_SECONDS"
@@ -103,7 +103,7 @@ class SubletServer(ExtensionApp):
 
     def initialize_settings(self) -> None:
         """Make the parts, before any kernel is started: kernels inherit the socket's path."""
-        around = Surroundings.of(os.environ)
+        around = surroundings(os.environ)
         if around is None:
             self.log.info("Sublet: this server is no lease; there is nothing to show")
             return

@@ -17,8 +17,8 @@ from tornado.iostream import IOStream
 from tornado.simple_httpclient import SimpleAsyncHTTPClient
 from tornado.tcpclient import TCPClient
 
+from sublet.asking import Surroundings
 from sublet_server.event_stream import Event, EventStream, NoEventStreamError
-from sublet_server.surroundings import Surroundings
 
 TIMEOUT_SECONDS = 10.0
 LONGEST_ANSWER_BYTES = 4 * 1024 * 1024

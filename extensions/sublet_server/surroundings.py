@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
-NEEDED = ("SUBLET_API_URL", "JUPYTERHUB_API_TOKEN", "SUBLET_LEASE_ID")
+from sublet.asking import Surroundings
+from sublet.errors import NotInALease
 
 
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """Where to ask, with which token, and which lease this is."""
-
-    api_url: str
-    token: str = field(repr=False)
-    lease_id: str
-
-    @classmethod
-    def of(cls, env: Mapping[str, str]) -> Surroundings | None:
-        """From environment variables; None outside of a lease."""
-        values = [env.get(name, "") for name in NEEDED]
-        if not all(values) or urlsplit(values[0]).scheme not in {"http", "https"}:
-            return None
-        return cls(values[0].rstrip("/"), values[1], values[2])
+def surroundings(env: Mapping[str, str]) -> Surroundings | None:
+    """Where to ask, with which token, and which lease this is; None outside of a lease."""
+    try:
+        return Surroundings.of(env)
+    except NotInALease:
+        return None
 
 
 def visible_devices(env: Mapping[str, str]) -> tuple[str, ...]:

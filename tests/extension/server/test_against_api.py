@@ -11,12 +11,12 @@ from pathlib import Path
 import httpx
 import pytest
 
+from sublet.asking import Surroundings
 from sublet_hub.domain.lease import Lease
 from sublet_server.gpus import GpuSample
 from sublet_server.minutes import MINUTE_SECONDS, Minute
 from sublet_server.outbox import Outbox
 from sublet_server.platform_api import PlatformApi
-from sublet_server.surroundings import Surroundings
 from tests.extension.server.jupyter import PYTHON, jupyter
 from tests.extension.server.stand_in import moment
 from tests.fixtures.api_platform import ApiPlatform, api_platform

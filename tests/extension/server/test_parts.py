@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from sublet.asking import Surroundings
 from sublet_server import loops
 from sublet_server.event_stream import Event, EventStream, NoEventStreamError
 from sublet_server.following import Following
@@ -23,7 +24,7 @@ from sublet_server.outbox import Outbox, outbox_file, send_leftovers
 from sublet_server.past import sentence
 from sublet_server.platform_api import PlatformApi, PlatformAwayError
 from sublet_server.state import LeaseState
-from sublet_server.surroundings import Surroundings, visible_devices
+from sublet_server.surroundings import visible_devices
 from sublet_server.times import epoch, moment
 from tests.extension.server.stand_in import LEASE_ID, StandIn, problem
 
