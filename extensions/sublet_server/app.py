@@ -132,7 +132,7 @@ class SubletServer(ExtensionApp):
             guard_terminals(terminals, self.state.refusal)
             keep_in_terminals(terminals)
         heed_sigterm(self._stop_gently)
-        kernels = Kernels(serverapp.kernel_manager, self.log)
+        kernels = Kernels(serverapp.kernel_manager, self.log, self._socket.called_at)
         kept = Path(jupyter_data_dir()) / "sublet"
         outbox = Outbox(self.api, outbox_file(kept, self.api.lease_id), self.longest_queue, self.log)
         leftovers = partial(send_leftovers, self.api, kept, self.longest_queue, self.log)

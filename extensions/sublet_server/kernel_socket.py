@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Iterable
 from logging import Logger
 from pathlib import Path
@@ -21,24 +22,34 @@ LONGEST_LINE_BYTES = 4096
 MOST_CLIENTS = 128
 MOST_UNSENT_BYTES = 256 * 1024
 MOST_RUNNING = 1000
+OUTPUT_LATE_SECONDS = 2.0
+"""What a callback prints may come so much after it is done: kernels gather what is printed."""
 
 
 class KernelClient:
     """A connection of a kernel, and what its callbacks are at."""
 
     def __init__(self, writer: asyncio.StreamWriter) -> None:
+        self.kernel: str | None = None
         self.callbacks = 0
         self.running: set[str] = set()
         self.failed = 0
         self._done = 0
         self._for_earlier: set[str] = set()
         """Those that ran already when the end was told: they are for the notice before it."""
+        self._called = (0.0, 0.0)
+        """From when until when callbacks ran last, one after another, in seconds since the epoch."""
         self._writer = writer
 
     @property
     def is_done(self) -> bool:
         """Whether nothing is to be waited for."""
         return not self.running and self._done >= self.callbacks
+
+    def called_at(self, moment: float) -> bool:
+        """Whether a callback ran then, or had just done so."""
+        begun, done = self._called
+        return begun <= moment <= (time.time() if self.running else done) + OUTPUT_LATE_SECONDS
 
     def count_anew(self) -> None:
         """The end is told now, and each callback is to run for it."""
@@ -57,13 +68,17 @@ class KernelClient:
         """Take what the kernel says; ValueError for what makes no sense."""
         if "callbacks" in message:
             self.callbacks = max(0, int(message["callbacks"]))
+            self.kernel = None if message.get("kernel") is None else str(message["kernel"])
         elif "running" in message:
             if len(self.running) >= MOST_RUNNING:
                 raise ValueError("too many callbacks run at once")
+            now = time.time()
+            self._called = (self._called[0] if self.called_at(now) else now, now)
             self.running.add(str(message["running"]))
         elif "done" in message:
             name = str(message["done"])
             self.running.discard(name)
+            self._called = (self._called[0], time.time())
             if name not in self._for_earlier:
                 self._done += 1
                 self.failed += message.get("error") is not None
@@ -128,6 +143,10 @@ class KernelSocket:
     @property
     def failed(self) -> int:
         return sum(client.failed for client in self._clients)
+
+    def called_at(self, kernel: str, moment: float) -> bool:
+        """Whether a callback of that kernel ran then: what it prints is an answer to us, and no work."""
+        return any(client.kernel == kernel and client.called_at(moment) for client in self._clients)
 
     def _tell(self, line: bytes) -> None:
         for client in list(self._clients):

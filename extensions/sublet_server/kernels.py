@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from logging import Logger
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from jupyter_core.utils import ensure_async
 
@@ -16,12 +17,18 @@ MOST_ANCESTORS = 64
 INTERRUPT_SECONDS = 2.0
 
 
+CalledAt = Callable[[str, float], bool]
+"""Whether a kernel answered a notice then, by its id and seconds since the epoch."""
+
+
 class Kernels:
     """A view of Jupyter Server's kernel manager."""
 
-    def __init__(self, kernel_manager: Any, log: Logger) -> None:
+    def __init__(self, kernel_manager: Any, log: Logger, called_at: CalledAt = lambda _kernel, _moment: False) -> None:
         self._kernels = kernel_manager
         self._log = log
+        self._called_at = called_at
+        self._worked: WeakKeyDictionary[Any, datetime] = WeakKeyDictionary()
 
     def ids(self) -> list[str]:
         return list(self._kernels.list_kernel_ids())
@@ -29,9 +36,11 @@ class Kernels:
     def busy(self, since: datetime | None = None) -> set[str]:
         """The kernels that are busy now; with `since`, also those that were at some moment since then.
 
-        Jupyter Server notes each message of a kernel at work, so that a cell of a tenth of a second is not missed.
+        Jupyter Server notes each message of a kernel at work, so that a cell of a tenth of a second is not missed. Of
+        what comes while no cell runs, what a function of `sublet.on_notice` prints is left out: else a notice for
+        idleness would itself be work, and take back the end that it tells of.
         """
-        return {name for name, kernel in self._all() if _is_busy(kernel, since)}
+        return {name for name, kernel in self._all() if self._is_busy(name, kernel, since)}
 
     def of_processes(self, pids: set[int]) -> dict[int, str]:
         """For each process of a GPU the kernel that it is of: the kernel's own, or a child of it.
@@ -59,19 +68,27 @@ class Kernels:
                 self._log.exception("Sublet: a kernel was not interrupted")
         return count
 
+    def _is_busy(self, name: str, kernel: Any, since: datetime | None) -> bool:
+        if getattr(kernel, "execution_state", None) == "busy":
+            return True
+        last = getattr(kernel, "last_activity", None)
+        if since is None or last is None:
+            return False
+        if kernel not in self._worked:
+            self._worked[kernel] = last
+            kernel.observe(self._note, "execution_state")
+        return self._worked[kernel] >= since or (last >= since and not self._called_at(name, last.timestamp()))
+
+    def _note(self, change: Any) -> None:
+        """A cell begins, or is done."""
+        self._worked[change["owner"]] = datetime.now(UTC)
+
     def _all(self) -> Iterator[tuple[str, Any]]:
         for name in self.ids():
             try:
                 yield name, self._kernels.get_kernel(name)
             except Exception:  # noqa: BLE001, S112 — gone meanwhile: each manager has an error of its own for it
                 continue
-
-
-def _is_busy(kernel: Any, since: datetime | None) -> bool:
-    if getattr(kernel, "execution_state", None) == "busy":
-        return True
-    last = getattr(kernel, "last_activity", None)
-    return since is not None and last is not None and last >= since
 
 
 def _pid(kernel: Any) -> int | None:
