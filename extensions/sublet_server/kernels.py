@@ -24,7 +24,7 @@ CalledAt = Callable[[str, float], bool]
 class Kernels:
     """A view of Jupyter Server's kernel manager."""
 
-    def __init__(self, kernel_manager: Any, log: Logger, called_at: CalledAt = lambda _kernel, _moment: False) -> None:
+    def __init__(self, kernel_manager: Any, log: Logger, called_at: CalledAt = lambda *_: False) -> None:
         self._kernels = kernel_manager
         self._log = log
         self._called_at = called_at
