@@ -15,9 +15,11 @@ def test_records_come_back_as_they_were_written(store: Store) -> None:
         record(3, before="text", after=-5),
     ]
     with store.transaction(write=True) as tx:
+        tx.append_audit([])
         assert tx.audit_head() == ChainHead(0, "")
-        for one in written:
-            tx.append_audit(one)
+        tx.append_audit(written[:2])
+        assert tx.audit_head() == ChainHead(2, "mac-2")
+        tx.append_audit(written[2:])
     with store.transaction(write=False) as tx:
         assert tx.audit_records(AuditFilter(), after=0, limit=9, newest_first=False) == written
         assert tx.audit_head() == ChainHead(3, "mac-3")
@@ -25,9 +27,9 @@ def test_records_come_back_as_they_were_written(store: Store) -> None:
 
 def test_a_number_is_given_once(store: Store) -> None:
     with store.transaction(write=True) as tx:
-        tx.append_audit(record(1))
+        tx.append_audit([record(1)])
     with pytest.raises(Conflict), store.transaction(write=True) as tx:
-        tx.append_audit(record(1, reason="other"))
+        tx.append_audit([record(1, reason="other")])
 
 
 FILTERS = [
@@ -56,8 +58,7 @@ def test_records_are_listed_by_any_filter_a_page_at_a_time(store: Store, newest_
         for number in range(1, 41)
     ]
     with store.transaction(write=True) as tx:
-        for one in written:
-            tx.append_audit(one)
+        tx.append_audit(written)
     with store.transaction(write=False) as tx:
         for wanted in FILTERS:
             expected = [

@@ -24,11 +24,11 @@ def kept(store: Store) -> Store:
         tx.add_lease(HELD)
         for name in ("lease-2", "lease-3"):
             tx.add_lease(replace(lease(name), state=LeaseState.ENDED))
-        tx.add_notice(notice("b", lease_id="lease-1", written_at_ms=NOON_MS))
-        tx.add_notice(notice("a", lease_id="lease-1", written_at_ms=NOON_MS + 1))
-        tx.add_notice(notice("c", lease_id="lease-1", withdrawn_at_ms=NOON_MS + 2))
-        tx.add_notice(notice("d", lease_id="lease-2"))
-        tx.add_notice(notice("e", lease_id="lease-3"))
+        tx.add_notices([notice("b", lease_id="lease-1", written_at_ms=NOON_MS)])
+        tx.add_notices([notice("a", lease_id="lease-1", written_at_ms=NOON_MS + 1)])
+        tx.add_notices([notice("c", lease_id="lease-1", withdrawn_at_ms=NOON_MS + 2)])
+        tx.add_notices([notice("d", lease_id="lease-2")])
+        tx.add_notices([notice("e", lease_id="lease-3")])
     return store
 
 
@@ -51,9 +51,9 @@ CHANGES: dict[str, Callable[[Transaction], None]] = {
     "ordered": lambda tx: tx.save_lease(replace(HELD, ordered=Deadline(NOON_MS, EndReason.ADMIN))),
     "started": lambda tx: tx.save_lease(replace(HELD, started_at_ms=NOON_MS + 1)),
     "ended": lambda tx: tx.save_lease(replace(HELD, ended_at_ms=NOON_MS + 1)),
-    "noticed": lambda tx: tx.add_notice(notice("f", lease_id="lease-1", written_at_ms=NOON_MS)),
-    "withdrawn": lambda tx: tx.save_notice(
-        replace(notice("b", lease_id="lease-1", written_at_ms=NOON_MS), withdrawn_at_ms=NOON_MS + 9)
+    "noticed": lambda tx: tx.add_notices([notice("f", lease_id="lease-1", written_at_ms=NOON_MS)]),
+    "withdrawn": lambda tx: tx.save_notices(
+        [replace(notice("b", lease_id="lease-1", written_at_ms=NOON_MS), withdrawn_at_ms=NOON_MS + 9)]
     ),
 }
 
@@ -74,10 +74,10 @@ def test_a_notice_in_the_place_of_another_makes_another_mark(kept: Store) -> Non
     with kept.transaction(write=False) as tx:
         before = tx.lease_marks(NAMES)
     with kept.transaction(write=True) as tx:
-        tx.save_notice(
-            replace(notice("a", lease_id="lease-1", written_at_ms=NOON_MS + 1), withdrawn_at_ms=NOON_MS + 9)
+        tx.save_notices(
+            [replace(notice("a", lease_id="lease-1", written_at_ms=NOON_MS + 1), withdrawn_at_ms=NOON_MS + 9)]
         )
-        tx.add_notice(notice("f", lease_id="lease-1", written_at_ms=NOON_MS + 9))
+        tx.add_notices([notice("f", lease_id="lease-1", written_at_ms=NOON_MS + 9)])
     with kept.transaction(write=False) as tx:
         assert tx.lease_marks(NAMES)["lease-1"] != before["lease-1"]
 

@@ -33,6 +33,18 @@ def test_a_saved_lease_replaces_the_row_whole(store: Store) -> None:
             tx.save_lease(lease("none"))
 
 
+def test_many_leases_are_saved_at_once(store: Store) -> None:
+    changed = [replace(full_lease(lease_id), id=lease_id) for lease_id in ("1", "2")]
+    with store.transaction(write=True) as tx:
+        for lease_id in ("1", "2", "3"):
+            tx.add_lease(lease(lease_id))
+        tx.save_leases(changed)
+        tx.save_leases([])
+        assert [tx.lease(lease_id) for lease_id in ("1", "2", "3")] == [*changed, lease("3")]
+        with pytest.raises(KeyError):
+            tx.save_leases([lease("1"), lease("none")])
+
+
 def test_a_lease_is_added_once(store: Store) -> None:
     with store.transaction(write=True) as tx:
         tx.add_lease(lease("1"))

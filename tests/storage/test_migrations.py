@@ -165,7 +165,7 @@ def test_the_database_refuses_to_change_what_is_append_only(database_url: str, c
     store = storage.open_store(database_url)
     with store.transaction(write=True) as tx:
         tx.append_entries([entry(user("alice"), 1)])
-        tx.append_audit(record(1))
+        tx.append_audit([record(1)])
     engine = sa.create_engine(parse_url(database_url))
     with pytest.raises(sa.exc.DBAPIError, match="is append-only"), engine.begin() as connection:
         connection.exec_driver_sql(change)

@@ -20,8 +20,7 @@ def test_notices_are_listed_newest_first_by_any_filter(store: Store) -> None:
         tx.add_lease(lease("lease-1"))
         tx.add_lease(lease("lease-2", state=LeaseState.ENDED))
         tx.add_lease(lease("lease-3", state=LeaseState.ENDING))
-        for one in (current, same_moment, withdrawn, of_ended, of_bob):
-            tx.add_notice(one)
+        tx.add_notices([current, same_moment, withdrawn, of_ended, of_bob])
     with store.transaction(write=False) as tx:
         assert tx.notices(user=None, lease_id=None, current_only=False, limit=9) == [
             of_bob, withdrawn, same_moment, current, of_ended,
@@ -36,16 +35,17 @@ def test_notices_are_listed_newest_first_by_any_filter(store: Store) -> None:
 def test_a_saved_notice_replaces_the_row(store: Store) -> None:
     withdrawn = replace(notice("a"), withdrawn_at_ms=NOON_MS + 9)
     with store.transaction(write=True) as tx:
-        tx.add_notice(notice("a"))
-        tx.add_notice(notice("b"))
-        tx.save_notice(withdrawn)
+        tx.add_notices([notice("a"), notice("b")])
+        tx.add_notices([])
+        tx.save_notices([withdrawn])
+        tx.save_notices([])
         assert tx.notices(user=None, lease_id=None, current_only=False, limit=9) == [notice("b"), withdrawn]
         with pytest.raises(KeyError):
-            tx.save_notice(notice("none"))
+            tx.save_notices([notice("a"), notice("none")])
 
 
 def test_a_notice_is_added_once(store: Store) -> None:
     with store.transaction(write=True) as tx:
-        tx.add_notice(notice("a"))
+        tx.add_notices([notice("a")])
     with pytest.raises(Conflict), store.transaction(write=True) as tx:
-        tx.add_notice(notice("a"))
+        tx.add_notices([notice("a")])

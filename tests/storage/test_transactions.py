@@ -22,8 +22,8 @@ WRITES: dict[str, Callable[[Transaction], object]] = {
     "add_use": lambda tx: tx.add_use(ALICE, None, [BucketUse(0, amount(1))]),
     "add_lease": lambda tx: tx.add_lease(lease("1")),
     "append_entries": lambda tx: tx.append_entries([entry(ALICE, 1)]),
-    "add_notice": lambda tx: tx.add_notice(notice("1")),
-    "append_audit": lambda tx: tx.append_audit(record(1)),
+    "add_notices": lambda tx: tx.add_notices([notice("1")]),
+    "append_audit": lambda tx: tx.append_audit([record(1)]),
     "save_answer": lambda tx: tx.save_answer("alice", "k", SavedAnswer("f", 200, "", 1)),
     "beat": lambda tx: tx.beat("meter", 1),
 }
@@ -31,7 +31,8 @@ MORE_WRITES: dict[str, Callable[[Transaction], object]] = {
     "lock": lambda tx: tx.lock("user:alice"),
     "remove_quota": lambda tx: tx.set_quota(ALICE, None),
     "save_lease": lambda tx: tx.save_lease(lease("1")),
-    "save_notice": lambda tx: tx.save_notice(notice("1")),
+    "save_leases": lambda tx: tx.save_leases([lease("1")]),
+    "save_notices": lambda tx: tx.save_notices([notice("1")]),
     "drop_answers": lambda tx: tx.drop_answers(9),
 }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import isodate
@@ -64,6 +65,7 @@ def check_time_zone(name: str, *, field: str = "time_zone") -> str:
     return name
 
 
+@lru_cache(maxsize=256)
 def window_at(text: str, time_zone: str, now_ms: int) -> Window:
     """The window of that name which `now_ms` lies in."""
     if text == "total":

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from sublet_hub.domain.audit import AuditRecord, ChainFault, Json, find_fault, record_mac
 from sublet_hub.storage.books import Books
 from sublet_hub.storage.store import MOST_ROWS, AuditFilter, Transaction
 
 AUDIT_LOCK = "audit"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """What happened: a record's fields but for its place in the chain."""
+
+    actor: str
+    action: str
+    subject: str
+    lease_id: str | None = None
+    before: Json = None
+    after: Json = None
+    reason: str = ""
 
 
 def append(  # noqa: PLR0913 - the fields of a record
@@ -23,26 +36,35 @@ def append(  # noqa: PLR0913 - the fields of a record
     before: Json = None,
     after: Json = None,
     reason: str = "",
-) -> AuditRecord:
+) -> None:
     """Append a record to the chain. Takes the chain's lock, so do it last in a transaction."""
+    append_all(tx, books, [Event(actor, action, subject, lease_id, before, after, reason)])
+
+
+def append_all(tx: Transaction, books: Books, events: Iterable[Event]) -> None:
+    """Append a record of each event, in their order. Takes the chain's lock, as `append` does."""
     tx.lock(AUDIT_LOCK)
-    head = tx.audit_head()
-    record = AuditRecord(
-        number=head.number + 1,
-        at_ms=books.clock.now_ms(),
-        actor=actor,
-        action=action,
-        subject=subject,
-        lease_id=lease_id,
-        before=before,
-        after=after,
-        reason=reason,
-        previous=head.mark,
-        mac="",
-    )
-    record = replace(record, mac=record_mac(record, books.audit_key))
-    tx.append_audit(record)
-    return record
+    head, at_ms = tx.audit_head(), books.clock.now_ms()
+    number, previous = head.number, head.mark
+    added = []
+    for event in events:
+        number += 1
+        record = AuditRecord(
+            number=number,
+            at_ms=at_ms,
+            actor=event.actor,
+            action=event.action,
+            subject=event.subject,
+            lease_id=event.lease_id,
+            before=event.before,
+            after=event.after,
+            reason=event.reason,
+            previous=previous,
+            mac="",
+        )
+        previous = record_mac(record, books.audit_key)
+        added.append(replace(record, mac=previous))
+    tx.append_audit(added)
 
 
 def records(tx: Transaction) -> Iterator[AuditRecord]:

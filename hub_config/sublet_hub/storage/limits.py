@@ -12,7 +12,7 @@ from sublet_hub.domain.errors import NoQuota
 from sublet_hub.domain.lease import Lease
 from sublet_hub.domain.quota import WINDOWED, Limit, LimitState, Quota, What, raw_of
 from sublet_hub.domain.windows import falls_out_at, is_rolling, window_at
-from sublet_hub.storage.store import Transaction
+from sublet_hub.storage.read_once import Reads
 
 NOTHING_ALLOWED = Quota((Limit(What.LEASES, 0),))
 """What rules leases that run while no quota is set at all: they are ended with notice (policy fails closed)."""
@@ -26,40 +26,40 @@ class Effective:
     own: bool
 
 
-def effective_quota(tx: Transaction, subject: Subject) -> Effective:
+def effective_quota(reads: Reads, subject: Subject) -> Effective:
     """The subject's own quota, else the default's. NoQuota where there is neither."""
-    own = tx.quota(subject)
+    own = reads.quota(subject)
     if own is not None:
         return Effective(own, own=True)
-    default = tx.quota(DEFAULT) if subject != DEFAULT else None
+    default = reads.quota(DEFAULT) if subject != DEFAULT else None
     if default is None:
         raise NoQuota(f"No quota is set for {subject}, nor a default one. Ask an admin to set one.")
     return Effective(default, own=False)
 
 
-def ruling_quota(tx: Transaction, subject: Subject) -> Effective:
+def ruling_quota(reads: Reads, subject: Subject) -> Effective:
     """As `effective_quota`, but where there is none, one that allows nothing."""
     try:
-        return effective_quota(tx, subject)
+        return effective_quota(reads, subject)
     except NoQuota:
         return Effective(NOTHING_ALLOWED, own=False)
 
 
-def limit_states(tx: Transaction, subject: Subject, effective: Effective, now_ms: int) -> tuple[LimitState, ...]:
+def limit_states(reads: Reads, subject: Subject, effective: Effective, now_ms: int) -> tuple[LimitState, ...]:
     """Every limit of a subject as it stands.
 
     Windowed limits count what is charged to the account of that name; the others count the open leases of the
     user, whichever account pays, or of the group's account.
     """
-    on_account = tx.open_leases(account=subject) if subject.kind != "default" else []
-    counted = tx.open_leases(user=subject.name) if subject.kind == "user" else on_account
+    on_account = reads.open_leases(account=subject) if subject.kind != "default" else []
+    counted = reads.open_leases(user=subject.name) if subject.kind == "user" else on_account
     return tuple(
-        _state(tx, subject, effective, limit, on_account, counted, now_ms) for limit in effective.quota.limits
+        _state(reads, subject, effective, limit, on_account, counted, now_ms) for limit in effective.quota.limits
     )
 
 
 def _state(
-    tx: Transaction,
+    reads: Reads,
     subject: Subject,
     effective: Effective,
     limit: Limit,
@@ -73,10 +73,13 @@ def _state(
         return LimitState(subject, limit, None, taken, 0, not effective.own, zone)
     assert limit.window is not None
     window = window_at(limit.window, zone, now_ms)
-    used, eases_at_ms = tx.used_in_all(subject, limit.flavor), None
+    used, eases_at_ms = reads.used_in_all(subject, limit.flavor), None
     if window.start_ms is not None:
-        used -= tx.used_before(subject, limit.flavor, window.start_ms)
-        if is_rolling(limit.window) and (first := tx.first_use(subject, limit.flavor, window.start_ms)) is not None:
+        used -= reads.used_before(subject, limit.flavor, window.start_ms)
+        if (
+            is_rolling(limit.window)
+            and (first := reads.first_use(subject, limit.flavor, window.start_ms)) is not None
+        ):
             eases_at_ms = falls_out_at(limit.window, first)
     held = sum((lease.held for lease in on_account if limit.flavor in (None, lease.flavor)), ZERO)
     return LimitState(

@@ -157,6 +157,10 @@ class _MemoryTransaction:
             raise KeyError(lease.id)
         self._tables.leases[lease.id] = lease
 
+    def save_leases(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            self.save_lease(lease)
+
     def lease(self, lease_id: str) -> Lease | None:
         return self._now.leases.get(lease_id)
 
@@ -222,15 +226,19 @@ class _MemoryTransaction:
 
     # Notices
 
-    def add_notice(self, notice: Notice) -> None:
-        if notice.id in self._tables.notices:
-            raise Conflict(ALREADY_THERE)
-        self._tables.notices[notice.id] = notice
+    def add_notices(self, notices: Sequence[Notice]) -> None:
+        tables = self._tables
+        for notice in notices:
+            if notice.id in tables.notices:
+                raise Conflict(ALREADY_THERE)
+            tables.notices[notice.id] = notice
 
-    def save_notice(self, notice: Notice) -> None:
-        if notice.id not in self._tables.notices:
-            raise KeyError(notice.id)
-        self._tables.notices[notice.id] = notice
+    def save_notices(self, notices: Sequence[Notice]) -> None:
+        tables = self._tables
+        for notice in notices:
+            if notice.id not in tables.notices:
+                raise KeyError(notice.id)
+            tables.notices[notice.id] = notice
 
     def notices(self, *, user: str | None, lease_id: str | None, current_only: bool, limit: int) -> list[Notice]:
         found = [
@@ -283,11 +291,13 @@ class _MemoryTransaction:
     def audit_head(self) -> ChainHead:
         return self._now.audit_head
 
-    def append_audit(self, record: AuditRecord) -> None:
-        if record.number in self._tables.audit:
-            raise Conflict(ALREADY_THERE)
-        self._tables.audit[record.number] = record
-        self._tables.audit_head = ChainHead(record.number, record.mac)
+    def append_audit(self, records: Sequence[AuditRecord]) -> None:
+        tables = self._tables
+        for record in records:
+            if record.number in tables.audit:
+                raise Conflict(ALREADY_THERE)
+            tables.audit[record.number] = record
+            tables.audit_head = ChainHead(record.number, record.mac)
 
     def audit_records(self, wanted: AuditFilter, *, after: int, limit: int, newest_first: bool) -> list[AuditRecord]:
         found = [

@@ -16,6 +16,7 @@ from sublet_hub.storage.books import DEFAULT_LOCK, Books
 from sublet_hub.storage.limits import Effective, effective_quota, limit_states
 from sublet_hub.storage.notifying import warn_of_nearer
 from sublet_hub.storage.planning import replan
+from sublet_hub.storage.read_once import ReadOnce
 from sublet_hub.storage.store import Transaction
 
 
@@ -116,9 +117,10 @@ def _change(
     with books.store.transaction(write=True) as tx:
         affected = _lock_affected(tx, subject)
         before, after = tx.quota(subject), new(tx)
-        leases = {lease.id: lease for account in affected for lease in tx.open_leases(account=account)}
         tx.set_quota(subject, after)
-        moved = replan(tx, books, affected, now_ms)
+        reads = ReadOnce(tx, everyone=subject == DEFAULT)
+        leases = {lease.id: lease for account in affected for lease in reads.open_leases(account=account)}
+        moved = replan(tx, books, affected, now_ms, reads)
         warn_of_nearer(tx, books, leases, moved, actor)
         audit.append(
             tx,

@@ -101,6 +101,9 @@ class Transaction(Protocol):
     def save_lease(self, lease: Lease) -> None:
         """Replace a lease's row. KeyError if there is none of that id."""
 
+    def save_leases(self, leases: Sequence[Lease]) -> None:
+        """Replace the rows of many leases. KeyError where any of them isn't there."""
+
     def lease(self, lease_id: str) -> Lease | None: ...
     def open_leases(
         self, *, user: str | None = None, account: Subject | None = None, pool: str | None = None
@@ -130,8 +133,10 @@ class Transaction(Protocol):
         """Accounts that have any entry, in order."""
 
     # Notices
-    def add_notice(self, notice: Notice) -> None: ...
-    def save_notice(self, notice: Notice) -> None: ...
+    def add_notices(self, notices: Sequence[Notice]) -> None: ...
+    def save_notices(self, notices: Sequence[Notice]) -> None:
+        """Replace the notices' rows. KeyError where any of them isn't there."""
+
     def notices(self, *, user: str | None, lease_id: str | None, current_only: bool, limit: int) -> list[Notice]:
         """Newest first. `current_only`: not withdrawn, and their lease is open."""
 
@@ -151,7 +156,7 @@ class Transaction(Protocol):
 
     # Audit
     def audit_head(self) -> ChainHead: ...
-    def append_audit(self, record: AuditRecord) -> None: ...
+    def append_audit(self, records: Sequence[AuditRecord]) -> None: ...
     def audit_records(self, wanted: AuditFilter, *, after: int, limit: int, newest_first: bool) -> list[AuditRecord]:
         """Records by number; `after` is the number of the last one of the page before, 0 to begin with."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 
 import sqlalchemy as sa
@@ -38,9 +39,12 @@ class Audit(Chains):
     def audit_head(self) -> ChainHead:
         return self._head(*AUDIT_CHAIN, GENESIS)
 
-    def append_audit(self, record: AuditRecord) -> None:
-        self._change(ADD, _row(record))
-        self._move_head(*AUDIT_CHAIN, ChainHead(record.number, record.mac))
+    def append_audit(self, records: Sequence[AuditRecord]) -> None:
+        if not records:
+            return
+        self._change_many(ADD, [_row(record) for record in records])
+        last = records[-1]
+        self._move_head(*AUDIT_CHAIN, ChainHead(last.number, last.mac))
 
     def audit_records(self, wanted: AuditFilter, *, after: int, limit: int, newest_first: bool) -> list[AuditRecord]:
         conditions: set[str] = set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -59,6 +60,10 @@ class Leases(Session):
     def save_lease(self, lease: Lease) -> None:
         if not self._change(SAVE, {**_row(lease), "lease_id": lease.id}):
             raise KeyError(lease.id)
+
+    def save_leases(self, leases: Sequence[Lease]) -> None:
+        if leases and self._change_many(SAVE, [{**_row(each), "lease_id": each.id} for each in leases]) < len(leases):
+            raise KeyError(*[each.id for each in leases])
 
     def lease(self, lease_id: str) -> Lease | None:
         row = self._one(ONE, lease_id=lease_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import sqlalchemy as sa
@@ -35,12 +36,13 @@ def _listing(conditions: frozenset[str]) -> Statement:
 
 
 class Notices(Session):
-    def add_notice(self, notice: Notice) -> None:
-        self._change(ADD, _row(notice))
+    def add_notices(self, notices: Sequence[Notice]) -> None:
+        self._change_many(ADD, [_row(each) for each in notices])
 
-    def save_notice(self, notice: Notice) -> None:
-        if not self._change(SAVE, {**_row(notice), "notice_id": notice.id}):
-            raise KeyError(notice.id)
+    def save_notices(self, notices: Sequence[Notice]) -> None:
+        rows = [{**_row(each), "notice_id": each.id} for each in notices]
+        if self._change_many(SAVE, rows) < len(rows):
+            raise KeyError(*[each.id for each in notices])
 
     def notices(self, *, user: str | None, lease_id: str | None, current_only: bool, limit: int) -> list[Notice]:
         conditions = set()

@@ -51,12 +51,14 @@ class Session:
         self._must_write()
         return self._run(statement, params).rowcount
 
-    def _change_many(self, statement: Statement, rows: Sequence[Mapping[str, Value]]) -> None:
-        """Run a statement that writes once for each set of parameters."""
+    def _change_many(self, statement: Statement, rows: Sequence[Mapping[str, Value]]) -> int:
+        """Run a statement that writes once for each set of parameters; gives how many rows were touched in all."""
         self._must_write()
         compiled = statement.on(self._database)
         merged = [{**compiled.fixed, **row} for row in rows] if compiled.fixed else rows
-        self._driver.cursor().executemany(compiled.sql, merged)
+        cursor = self._driver.cursor()
+        cursor.executemany(compiled.sql, merged)
+        return cursor.rowcount
 
     def _must_write(self) -> None:
         if not self._writes:
