@@ -155,6 +155,21 @@ def test_an_idle_lease_is_warned_armed_and_ended_as_idle(idle_platform: Platform
     assert (ended.state, ended.end_reason) == (LeaseState.ENDED, EndReason.IDLE)
 
 
+def test_the_record_that_decides_is_seen_within_seconds(idle_platform: Platform) -> None:
+    """Servers tell of a minute just after it: who looks at its very end sees each record a minute late."""
+    clock = idle_platform.clock
+    clock.turn(-clock.at_ms % MINUTE_MS + 15_000)
+    for _ in range(10):
+        minute_ms = clock.turn(45_000)
+        idle_platform.meter.round()
+        clock.turn(3_000)
+        activity.report(idle_platform.books, idle_platform.lease_id, [Activity(minute_ms, 60, (UNUSED,), 1, 0)])
+        assert idle_platform.lease().deadline.reason is not EndReason.IDLE
+        clock.turn(12_000)
+        idle_platform.meter.round()
+    assert idle_platform.lease().deadline.reason is EndReason.IDLE
+
+
 def test_work_before_the_end_is_heard_within_seconds(idle_platform: Platform) -> None:
     before = idle_platform.lease().deadline
     while idle_platform.lease().deadline.reason is not EndReason.IDLE:

@@ -14,6 +14,9 @@ from sublet_hub.storage.books import Books
 ENDING_MS = 5_000
 """How often those are looked at that are about to be ended."""
 
+RECORDS_COME_MS = 10_000
+"""How long after the turn of a minute all are looked at: their records of it have come by then."""
+
 
 class Idleness:
     """Looks at the books for it. What it keeps between rounds only saves work."""
@@ -25,7 +28,7 @@ class Idleness:
 
     def look(self, leases: Collection[Lease], now_ms: int) -> Mapping[str, bool]:
         """Of the leases that it looked at, whether they are idle. Without any policy nothing is read."""
-        if self._has_policy and self._is_time(MINUTE_MS, now_ms):
+        if self._has_policy and self._is_time(MINUTE_MS, now_ms - RECORDS_COME_MS):
             return activity.look(self._books, (lease for lease in leases if lease.is_open), all_of_them=True)
         ending = [lease for lease in leases if lease.planned and lease.plan_of(EndReason.IDLE) is not None]
         if ending and self._is_time(ENDING_MS, now_ms):
