@@ -32,7 +32,15 @@ def policy_of(settings: Settings) -> Policy:
         notice_leads_seconds=settings.notice_seconds,
         end_margin_ms=_end_margin_ms(settings),
         longest_lease_ms=settings.lease_seconds_max * 1000,
+        stop_ms=_stop_ms(settings),
     )
+
+
+def _stop_ms(settings: Settings) -> int:
+    """The grace of a stop, and the round in which the meter passes it on."""
+    grace = settings.stop_grace_seconds
+    seconds = math.ceil(grace) if settings.cluster == "kubernetes" else grace
+    return round((seconds + settings.meter_tick_seconds) * 1000)
 
 
 def _end_margin_ms(settings: Settings) -> int:

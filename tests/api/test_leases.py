@@ -118,12 +118,12 @@ async def test_filters(platform: Running) -> None:
 @pytest.mark.parametrize(
     ("token", "body", "reason", "in_ms"),
     [
-        ("alice", None, "user", 0),
-        ("alice", {"why": "done"}, "user", 0),
+        ("alice", None, "user", 6_000),
+        ("alice", {"why": "done"}, "user", 6_000),
         ("boss", {"why": "maintenance"}, "admin", 300_000),
-        ("boss", {"immediately": True}, "admin", 0),
-        ("spawner", {"reason": "shutdown"}, "shutdown", 0),
-        ("spawner", {}, "user", 0),
+        ("boss", {"immediately": True}, "admin", 6_000),
+        ("spawner", {"reason": "shutdown"}, "shutdown", 6_000),
+        ("spawner", {}, "user", 6_000),
     ],
 )
 async def test_stopping(platform: Running, token: str, body: Any, reason: str, in_ms: int) -> None:
@@ -133,11 +133,27 @@ async def test_stopping(platform: Running, token: str, body: Any, reason: str, i
     assert stopped.status_code == 200, stopped.text
     shown = stopped.json()
     assert shown["deadline_reason"] == reason
-    assert shown["state"] == ("active" if in_ms else "ending")
+    assert shown["state"] == ("active" if in_ms > platform.books.policy.stop_ms else "ending")
     kept = await platform.ask("GET", f"{API}/leases/{lease.id}", "alice")
-    assert kept.json()["deadline_at"] == f"2027-01-15T00:0{in_ms // 60_000}:00.000Z"
+    assert kept.json()["deadline_at"] == f"2027-01-15T00:0{in_ms // 60_000}:0{in_ms % 60_000 // 1000}.000Z"
     record = (await platform.ask("GET", f"{API}/audit?lease={lease.id}&action=lease.stopped", "alice")).json()[0]
     assert record["reason"] == (body or {}).get("why", "")
+
+
+async def test_a_stop_at_once_can_only_bring_the_end_nearer(platform: Running) -> None:
+    lease = platform.lease("alice")
+    stop, given_ms = f"{API}/leases/{lease.id}/stop", platform.books.policy.stop_ms
+    first = (await platform.ask("POST", stop, "alice", json={})).json()
+    platform.clock.turn(given_ms // 2)
+    assert (await platform.ask("POST", stop, "alice", json={})).json()["deadline_at"] == first["deadline_at"]
+    assert (await platform.ask("POST", stop, "boss", json={})).json()["deadline_at"] == first["deadline_at"]
+
+
+async def test_an_admin_who_stops_at_once_still_says_so(platform: Running) -> None:
+    lease = platform.lease("alice")
+    await platform.ask("POST", f"{API}/leases/{lease.id}/stop", "boss", json={"immediately": True})
+    notices = (await platform.ask("GET", f"{API}/notices?current=true", "alice")).json()
+    assert [(each["reason"], each["lead_seconds"]) for each in notices] == [("admin", 6)]
 
 
 async def test_an_admins_stop_gives_notice(platform: Running) -> None:

@@ -83,7 +83,7 @@ def test_one_stops_ones_own_lease_after_being_asked(platform: ApiPlatform, open_
     page = open_page("alice")
     page.get_by_role("button", name="Stop", exact=True).click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("end at once")
+    expect(dialog).to_contain_text("Open documents are saved")
     dialog.get_by_role("button", name="Cancel").click()
     expect(page.get_by_role("button", name="Stop", exact=True)).to_be_focused()
     page.get_by_role("button", name="Stop", exact=True).click()

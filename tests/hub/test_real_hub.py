@@ -158,6 +158,20 @@ def test_the_whole_way_from_signing_in_to_stopping(hub: Hub) -> None:
         assert "Your server is not running" in browser.get("/hub/user/ada/").text
 
 
+def test_a_server_that_is_stopped_is_reached_until_it_has_ended(hub: Hub) -> None:
+    """Else a page could not save what is open in it."""
+    with hub.signed_in("save-sam") as browser:
+        start(browser, "save-sam", offer="cpu/guaranteed")
+        wait_for(lambda: is_ready(browser, "save-sam"), "the server to be ready")
+        home = hub.settings.homes_dir / "save-sam"
+        (home / "address").write_text(f"{hub.settings.public_url}/user/save-sam/api/contents/notebook.ipynb")
+        assert browser.delete("/hub/api/users/save-sam/server").status_code in {202, 204}
+        wait_for(lambda: not browser.get("/hub/api/users/save-sam").json()["servers"], "the server to be gone")
+        assert json.loads((home / "saved").read_bytes()) == {}, "the server itself has answered, not the hub"
+        assert [call.body["reason"] for call in hub.api.asked("POST", "/stop")] == ["user"]
+        assert "Your server is not running" in browser.get("/hub/user/save-sam/").text
+
+
 def test_the_progress_of_a_start_tells_of_the_lease(hub: Hub) -> None:
     with hub.signed_in("bea") as browser:
         start(browser, "bea", offer="cpu/guaranteed")

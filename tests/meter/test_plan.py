@@ -80,6 +80,13 @@ def test_a_deadline_that_differs_is_armed() -> None:
     assert planned(lease(), seen(armed_deadline_ms=None)) == [Arm("l1", FAR.at_ms, "limit")]
 
 
+def test_what_was_told_to_stop_is_asked_to_at_once_and_its_deadline_is_armed() -> None:
+    told = lease(state=LeaseState.ENDING, deadline=Deadline(NOW + 6_000, EndReason.USER))
+    asked = [Stop("l1"), Arm("l1", NOW + 6_000, "user")]
+    assert planned(told, seen()) == asked
+    assert planned(told, seen(armed_deadline_ms=NOW + 6_000), NOW + 5_000) == asked[:1]
+
+
 def test_a_notice_is_asked_for_once() -> None:
     deadline = Deadline(NOW + 200_000, EndReason.QUOTA)
     near, running = lease(deadline=deadline), seen(armed_deadline_ms=deadline.at_ms)

@@ -9,7 +9,7 @@ from sublet_hub.domain.admission import LeaseRequest
 from sublet_hub.domain.amounts import GPU_TIME_PER_GPU_SECOND, ZERO
 from sublet_hub.domain.errors import Conflict, MeterAway, NoCapacity, NoQuota, NotAllowed, NotFound, QuotaExceeded
 from sublet_hub.domain.flavors import Tier
-from sublet_hub.domain.lease import EndReason, Lease, LeaseState
+from sublet_hub.domain.lease import Deadline, EndReason, Lease, LeaseState
 from sublet_hub.domain.quota import Limit, Quota, What
 from sublet_hub.storage import leasing, metering, quotas, reporting
 from sublet_hub.storage.audit import verify_audit
@@ -258,7 +258,37 @@ def test_starting_the_same_server_again_ends_what_the_hub_forgot(all_books: Book
     second = ask(all_books)
     assert second.id != first.id
     ended = current(all_books, first)
-    assert (ended.ordered and ended.ordered.reason, ended.deadline.at_ms) == (EndReason.REPLACED, NOW)
+    assert (ended.ordered and ended.ordered.reason, ended.state) == (EndReason.REPLACED, LeaseState.ENDING)
+    assert ended.deadline.at_ms == NOW + all_books.policy.stop_ms
+
+
+def test_a_stop_at_once_leaves_time_to_save_and_never_more_than_there_was(all_books: Books) -> None:
+    limit(all_books, gpu_seconds=(3600, "day"), lease_seconds=20)
+    lease = ask(all_books)
+    metering.start(all_books, lease.id, NOW)
+    stopped = leasing.stop_at_once(all_books, lease.id, reason=EndReason.USER, actor="alice", why="")
+    assert (stopped.state, stopped.deadline) == (
+        LeaseState.ENDING,
+        Deadline(NOW + all_books.policy.stop_ms, EndReason.USER),
+    )
+
+
+def test_a_stop_at_once_just_before_the_deadline_moves_nothing(all_books: Books, clock: TurnedClock) -> None:
+    limit(all_books, gpu_seconds=(3600, "day"), lease_seconds=20)
+    lease = ask(all_books)
+    metering.start(all_books, lease.id, NOW)
+    clock.turn(18_000)
+    stopped = leasing.stop_at_once(all_books, lease.id, reason=EndReason.USER, actor="alice", why="")
+    assert (stopped.state, stopped.deadline.at_ms) == (LeaseState.ENDING, NOW + 20_000)
+    assert stopped.ordered is not None
+    assert stopped.ordered.reason is EndReason.USER
+
+
+def test_a_server_that_was_told_to_stop_before_its_start_was_seen_is_ending_from_the_start(all_books: Books) -> None:
+    limit(all_books)
+    lease = ask(all_books)
+    leasing.stop_at_once(all_books, lease.id, reason=EndReason.USER, actor="alice", why="")
+    assert metering.start(all_books, lease.id, NOW + 500).state is LeaseState.ENDING
 
 
 def test_a_notice_is_written_once_per_lead(all_books: Books, clock: TurnedClock) -> None:

@@ -246,7 +246,7 @@ export interface paths {
         /**
          * Stop Lease
          * @description Stop a lease: its owner at once or `at` a moment, a quota admin with notice unless `immediately`, a spawner for
-         *     a `reason`.
+         *     a `reason`. At once means that the server is asked to end now, and may save until the answer's `deadline_at`.
          */
         post: operations["stop_lease"];
         delete?: never;

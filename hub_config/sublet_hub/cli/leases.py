@@ -87,7 +87,7 @@ def _tables(found: list[Lease]) -> Iterator[Table | Text]:
 
 @leases.command("stop")
 @click.argument("lease_id", metavar="LEASE")
-@click.option("--immediately", is_flag=True, help="End it now, without a notice first.")
+@click.option("--immediately", is_flag=True, help="End it now, without a notice first: it has a few seconds to save.")
 @click.option("--why", metavar="TEXT", help="The reason, for the audit record.")
 @with_platform
 def stop(client: Client, output: Output, lease_id: str, immediately: bool, why: str | None) -> None:

@@ -157,6 +157,14 @@ def without_plans(lease: Lease, *reasons: EndReason) -> Lease:
     return replace(lease, planned=tuple(plan for plan in lease.planned if plan.reason not in reasons))
 
 
+def told_to_end(lease: Lease, now_ms: int, stop_ms: int) -> Lease:
+    """The lease, ending if it runs and an order leaves it no more time than a stop takes: then there is nothing to
+    wait for, and what runs it is asked to end at once."""
+    if lease.state is LeaseState.ACTIVE and lease.ordered is not None and lease.ordered.at_ms <= now_ms + stop_ms:
+        return moved(lease, LeaseState.ENDING)
+    return lease
+
+
 def moved(lease: Lease, state: LeaseState) -> Lease:
     """The lease in another state; ValueError for a transition that the table doesn't list."""
     if (lease.state, state) not in TRANSITIONS:

@@ -19,6 +19,8 @@ class Policy:
     notice_leads_seconds: tuple[int, ...] = (300, 60)
     end_margin_ms: int = 1_000
     longest_lease_ms: int = 7 * 24 * 3_600_000
+    stop_ms: int = 6_000
+    """Until its deadline, from when a lease is told to stop at once: to save. It ends as soon as it is done."""
 
     @property
     def margins(self) -> Margins:

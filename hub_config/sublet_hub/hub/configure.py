@@ -74,6 +74,8 @@ def configure_servers(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.LeaseMixin.sublet_api_token = secrets.spawner_token
     c.LeaseMixin.sublet_contact = settings.contact
     c.LeaseMixin.sublet_usage_url = API_PREFIX
+    if "proxy_class" not in c.JupyterHub:  # else somebody runs another proxy, whose ways we don't know
+        c.JupyterHub.proxy_class = "sublet_hub.hub.lease_proxy.LeaseProxy"
     c.Spawner.default_url = "/lab"
     c.Spawner.http_timeout = settings.spawn_timeout_seconds
     c.Spawner.start_timeout = settings.spawn_timeout_seconds
@@ -96,7 +98,7 @@ def configure_pages(c: Config) -> None:
     c.JupyterHub.template_paths = [str(pages.TEMPLATES)]
     c.JupyterHub.template_vars = {"sublet_url": API_PREFIX}
     c.JupyterHub.logo_file = str(pages.LOGO)
-    c.JupyterHub.tornado_settings = pages.tornado_settings()
+    c.JupyterHub.tornado_settings = pages.tornado_settings(c.JupyterHub.get("base_url", "/"))
 
 
 def _bind_host(host: str) -> str:

@@ -85,7 +85,7 @@ class Forget:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Something runs that no open lease covers: end it."""
+    """Something runs that was told to stop, that is overdue, or that no open lease covers: end it."""
 
     lease_id: str
 
@@ -182,6 +182,8 @@ def _for_running(
 ) -> Iterator[Action]:
     if now_ms > lease.deadline.at_ms + policy.end_margin_ms + OVERDUE_MS:
         yield Fault(lease.id, "overdue", "it runs past its deadline; what should have ended it is broken")
+        yield Stop(lease.id)
+    elif lease.state is LeaseState.ENDING:
         yield Stop(lease.id)
     if seen.armed_deadline_ms != lease.deadline.at_ms:
         yield Arm(lease.id, lease.deadline.at_ms, lease.deadline.reason.value)

@@ -9,7 +9,7 @@ from sublet_hub.cluster.base import Cluster, LeaseUnknownError
 from sublet_hub.domain.errors import Conflict
 from sublet_hub.domain.lease import EndReason
 from sublet_hub.storage.books import Books
-from sublet_hub.storage.leasing import order_end
+from sublet_hub.storage.leasing import stop_at_once
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,7 @@ def order_all(books: Books) -> None:
         open_now = tx.open_leases()
     for lease in open_now:
         try:
-            now_ms = books.clock.now_ms()
-            order_end(books, lease.id, at_ms=now_ms, reason=EndReason.SHUTDOWN, actor=ACTOR, why=WHY)
+            stop_at_once(books, lease.id, reason=EndReason.SHUTDOWN, actor=ACTOR, why=WHY)
         except Conflict:
             continue  # it ended of itself just now
 

@@ -198,7 +198,8 @@ class Settings(KubernetesSettings):
     counts."""
 
     stop_grace_seconds: PreciseSeconds = 5.0
-    """Seconds between SIGTERM and SIGKILL when a server is stopped before its time, by its user or a shutdown."""
+    """Seconds between SIGTERM and SIGKILL when a server is stopped before its time: by its user, by an admin without
+    notice, or by a shutdown. So long it may save; it ends as soon as it is done, and is charged up to then."""
 
     sandbox: Literal["auto", "require", "none"] = "auto"
     """How users' servers are kept from their supervising parents. `auto`: by user ids and namespaces, as far as

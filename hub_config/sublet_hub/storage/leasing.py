@@ -13,8 +13,9 @@ from sublet_hub.domain.admission import Draw, LeaseRequest, first_slice
 from sublet_hub.domain.audit import Json
 from sublet_hub.domain.errors import Conflict, MeterAway, NoCapacity, NotAllowed, NotFound, PublicError
 from sublet_hub.domain.flavors import Flavor, Pool, fits, free_devices
-from sublet_hub.domain.lease import Deadline, EndReason, Lease, LeaseState, moved
+from sublet_hub.domain.lease import Deadline, EndReason, Lease, LeaseState, told_to_end
 from sublet_hub.domain.ledger import EntryKind
+from sublet_hub.domain.notices import WHY
 from sublet_hub.domain.quota import WINDOWED, LimitState
 from sublet_hub.storage import audit
 from sublet_hub.storage.books import DEFAULT_LOCK, METER, Books
@@ -186,7 +187,8 @@ def _replace_earlier(tx: Transaction, books: Books, wanted: LeaseRequest, now_ms
         return
     for lease in tx.open_leases(user=wanted.user):
         if lease.kind == wanted.kind and lease.server_name == wanted.server_name and lease.ordered is None:
-            tx.save_lease(_ordered(lease, Deadline(now_ms, EndReason.REPLACED)))
+            ordered = _ordered(lease, Deadline(now_ms + books.policy.stop_ms, EndReason.REPLACED))
+            tx.save_lease(told_to_end(ordered, now_ms, books.policy.stop_ms))
             audit.append(
                 tx,
                 books,
@@ -201,22 +203,23 @@ def _replace_earlier(tx: Transaction, books: Books, wanted: LeaseRequest, now_ms
 def order_end(books: Books, lease_id: str, *, at_ms: int | None, reason: EndReason, actor: str, why: str) -> Lease:
     """Order a lease to end at a moment, or with the full notice where `at_ms` is None.
 
-    An order can bring an earlier order nearer, never further. NotFound, or Conflict where it has ended already.
+    An order that leaves no more time than a stop takes (`stop_at_once`) has the server asked to end at once. An order
+    can bring an earlier order nearer, never further. NotFound, or Conflict where it has ended already.
     """
     with books.store.transaction(write=True) as tx:
         lease = locked(tx, lease_id)
         if not lease.is_open:
             raise Conflict(f"Lease {lease_id} has ended already.")
         now_ms = books.clock.now_ms()
-        ordered = Deadline(now_ms + books.policy.margins.notice_ms if at_ms is None else at_ms, reason)
+        notice_ms = max(books.policy.margins.notice_ms, books.policy.stop_ms)
+        ordered = Deadline(now_ms + notice_ms if at_ms is None else at_ms, reason)
         if lease.ordered is not None and lease.ordered.at_ms <= ordered.at_ms:
             return lease
         before = lease.deadline.at_ms
         tx.save_lease(lease := _ordered(lease, ordered))
-        if lease.deadline.at_ms > now_ms and lease.deadline.at_ms < before:
+        if now_ms < lease.deadline.at_ms < before and lease.deadline.reason in WHY:
             write_notice(tx, books, lease, round((lease.deadline.at_ms - now_ms) / 1000), actor)
-        if lease.state is LeaseState.ACTIVE and lease.deadline.at_ms <= now_ms:
-            tx.save_lease(lease := moved(lease, LeaseState.ENDING))
+        tx.save_lease(lease := told_to_end(lease, now_ms, books.policy.stop_ms))
         audit.append(
             tx,
             books,
@@ -229,6 +232,15 @@ def order_end(books: Books, lease_id: str, *, at_ms: int | None, reason: EndReas
             reason=why,
         )
         return lease
+
+
+def stop_at_once(books: Books, lease_id: str, *, reason: EndReason, actor: str, why: str) -> Lease:
+    """Order a lease to end now: its server is asked to, and ended a few seconds later if it has not saved by then.
+
+    Raises as `order_end`.
+    """
+    at_ms = books.clock.now_ms() + books.policy.stop_ms
+    return order_end(books, lease_id, at_ms=at_ms, reason=reason, actor=actor, why=why)
 
 
 def _ordered(lease: Lease, ordered: Deadline) -> Lease:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from sublet_hub.domain.accounts import Subject
 from sublet_hub.domain.amounts import ZERO, Amount
 from sublet_hub.domain.audit import Json
-from sublet_hub.domain.lease import EndReason, Lease, LeaseState, moved
+from sublet_hub.domain.lease import EndReason, Lease, LeaseState, moved, told_to_end
 from sublet_hub.domain.notices import due_lead
 from sublet_hub.storage import audit
 from sublet_hub.storage.books import METER, Books
@@ -50,7 +50,8 @@ def _started(tx: Transaction, books: Books, lease: Lease, at_ms: int) -> Lease:
     tx.save_lease(lease)
     replan(tx, books, [lease.account], books.clock.now_ms())
     _audit(tx, books, lease, "lease.started", {"started_at_ms": at_ms})
-    return stored(tx, lease.id)
+    tx.save_lease(lease := told_to_end(stored(tx, lease.id), books.clock.now_ms(), books.policy.stop_ms))
+    return lease
 
 
 def post(books: Books, lease_id: str, until_ms: int) -> Posted:

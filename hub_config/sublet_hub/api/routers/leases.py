@@ -139,7 +139,7 @@ async def read_lease(id: LeaseId, who: Asker, api: ApiParts) -> Response:  # noq
 @router.post("/{id}/stop", operation_id="stop_lease", response_model=LeaseModel, responses=problems(404, *WRITES))
 async def stop_lease(id: LeaseId, writing: Writing, body: StopRequest | None = None) -> Response:  # noqa: A002
     """Stop a lease: its owner at once or `at` a moment, a quota admin with notice unless `immediately`, a spawner for
-    a `reason`."""
+    a `reason`. At once means that the server is asked to end now, and may save until the answer's `deadline_at`."""
     who, body = writing.who, body or StopRequest()
     lease = await visible_lease(id, who, writing.api)
     if body.at is not None:
@@ -148,10 +148,11 @@ async def stop_lease(id: LeaseId, writing: Writing, body: StopRequest | None = N
     with_notice = reason is EndReason.ADMIN and not body.immediately
 
     def order_end(books: Books) -> Written:
-        now_ms = books.clock.now_ms()
-        at_ms = None if with_notice else now_ms
-        stopped = leasing.order_end(books, id, at_ms=at_ms, reason=reason, actor=who.actor, why=body.why)
-        return Written.of(present.lease(stopped, now_ms))
+        if with_notice:
+            stopped = leasing.order_end(books, id, at_ms=None, reason=reason, actor=who.actor, why=body.why)
+        else:
+            stopped = leasing.stop_at_once(books, id, reason=reason, actor=who.actor, why=body.why)
+        return Written.of(present.lease(stopped, books.clock.now_ms()))
 
     return await writing.write(order_end)
 

@@ -58,7 +58,7 @@ function confirmStop(lease, changed) {
     h("input", { type: "radio", name, value, checked }), h("span", {}, text));
   const how = h("div", { class: "field", role: "radiogroup", "aria-label": "How" },
     choice("notice", "With a notice first, so that work can be saved", true),
-    choice("now", "Immediately", false));
+    choice("now", "Immediately: it has a few seconds to save", false));
   const why = h("input", { id: whyId, maxlength: "500", placeholder: "maintenance of the machine" });
   ask({
     title: `Stop the lease of ${lease.user}?`,

@@ -78,7 +78,7 @@ function serverUrl(lease) {
 function confirmStop(lease, title, changed) {
   ask({
     title: `Stop ${title}?`,
-    body: h("p", {}, "Its kernels and terminals end at once; files in your home stay. Save open notebooks first. ",
+    body: h("p", {}, "Open documents are saved, then its kernels and terminals end; files in your home stay. ",
       `Without a stop it ends at ${momentText(new Date(lease.deadline_at))}.`),
     confirm: "Stop now",
     act: async () => {
