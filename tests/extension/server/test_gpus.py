@@ -16,57 +16,11 @@ from typing import Any
 import pytest
 
 from sublet_server.gpus import GpuSample, NoGpusError, Nvml, Sampler
-from tests.cluster.conftest import compile_library
 from tests.extension.server.conftest import Start
 from tests.extension.server.jupyter import PYTHON
 from tests.extension.server.stand_in import StandIn
+from tests.fixtures.nvml import compile_nvml
 
-NVML = """
-#include <stdlib.h>
-#include <string.h>
-#include <stdio.h>
-
-/* GPU-1 is whole and runs two processes; MIG-100 is a slice without utilisation. NVML_FAKE makes a call fail. */
-static int failing(const char *call) {
-    const char *wanted = getenv("NVML_FAKE");
-    size_t length = strlen(call);
-    return wanted && !strncmp(wanted, call, length) && wanted[length] == '=' ? atoi(wanted + length + 1) : 0;
-}
-typedef long handle;
-typedef struct { unsigned long long total, free, used; } memory;
-typedef struct { unsigned gpu, memory; } utilisation;
-typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } process;
-
-int nvmlInitWithFlags(unsigned flags) { return failing("init"); }
-const char *nvmlErrorString(int error) { return "as asked"; }
-int nvmlDeviceGetCount_v2(unsigned *count) { *count = 1; return 0; }
-int nvmlDeviceGetHandleByIndex_v2(unsigned index, handle *out) { *out = index + 1; return index ? 6 : 0; }
-int nvmlDeviceGetHandleByUUID(const char *uuid, handle *out) {
-    *out = strcmp(uuid, "GPU-1") ? 100 : 1;
-    return strcmp(uuid, "GPU-1") && strcmp(uuid, "MIG-100") ? 6 /* not found */ : 0;
-}
-int nvmlDeviceGetUUID(handle gpu, char *out, unsigned size) { return snprintf(out, size, "GPU-%ld", gpu) < 0; }
-int nvmlDeviceGetMemoryInfo(handle gpu, memory *out) {
-    out->total = 80ull << 30;
-    out->used = 3ull << 30;
-    return failing("memory");
-}
-int nvmlDeviceGetUtilizationRates(handle gpu, utilisation *out) {
-    out->gpu = 42;
-    return gpu >= 100 ? 3 /* not supported */ : 0;
-}
-int nvmlDeviceGetComputeRunningProcesses_v3(handle gpu, unsigned *count, process *out) {
-    unsigned room = *count;
-    *count = gpu == 1 ? 2 : 0;
-    if (room < *count) return 7 /* insufficient size */;
-    if (*count) {
-        memset(out, 0, 2 * sizeof *out);
-        out[0].pid = 11; out[0].used = 2ull << 30;
-        out[1].pid = 12; out[1].used = ~0ull /* not available */;
-    }
-    return failing("processes");
-}
-"""
 SHOW = """
 import dataclasses, json, sys
 from sublet_server.gpus import NoGpusError, Nvml
@@ -85,7 +39,7 @@ SLICE = WHOLE | {"device": "MIG-100", "utilisation_percent": None, "processes": 
 @pytest.fixture(scope="module")
 def nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a small NVML."""
-    return compile_library(tmp_path_factory.mktemp("nvml"), "libnvidia-ml.so.1", NVML).parent
+    return compile_nvml(tmp_path_factory.mktemp("nvml")).parent
 
 
 def sampled(nvml: Path, names: str, fault: str = "") -> object:
