@@ -131,6 +131,20 @@ async def test_a_deadline_that_moves_out_withdraws_the_notice(site: Running) -> 
         assert (withdrawn.name, withdrawn.data) == ("withdrawn", {"id": notice.data["id"]})
 
 
+async def test_a_quota_that_is_changed_through_this_api_is_told_without_waiting_for_the_next_look() -> None:
+    times = StreamTimes(look=100 * WAIT_SECONDS, soonest=0.01)
+    async with running(MemoryStore(), stream_times=times) as site:
+        lease = site.lease()
+        async with follow(site.app, lease.id) as client:
+            await client.next()
+            low, high = (
+                {"limits": [{"what": "gpu_seconds", "limit": most, "window": "day"}]} for most in (400, 36000)
+            )
+            for limits, name in ((low, "notice"), (high, "withdrawn")):
+                await site.ask("PUT", "/hub/api/quotas/default", "boss", json=limits)
+                assert [(await client.next()).name, (await client.next()).name] == ["lease", name]
+
+
 async def test_the_end_of_the_lease_is_told_and_ends_the_stream(site: Running) -> None:
     lease = site.lease()
     limit(site.books, gpu_seconds=(400, "day"))

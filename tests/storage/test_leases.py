@@ -91,6 +91,14 @@ def test_open_leases(store: Store, by_user: str | None, account: Subject | None,
         assert tx.open_leases(user=by_user, account=account, pool=pool) == expected
 
 
+@pytest.mark.parametrize("by_user", [None, "alice", "nobody"])
+def test_who_has_open_leases_is_told_once(store: Store, by_user: str | None) -> None:
+    expected = {(one.account, one.user) for one in sample(store) if one.state in OPEN and by_user in {None, one.user}}
+    with store.transaction(write=False) as tx:
+        told = tx.open_parties(user=by_user)
+    assert sorted(told) == sorted(expected)
+
+
 FILTERS = [
     LeaseFilter(user=by_user, account=account, states=states, since_ms=since)
     for by_user in (None, "bob")

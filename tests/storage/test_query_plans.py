@@ -98,3 +98,4 @@ def test_balances_are_read_by_key_and_open_leases_without_the_ended(history: sa.
         assert "SEARCH activity USING PRIMARY KEY (lease_id=? AND minute_ms>?)" in quiet
     for conditions, params in OPEN:
         assert "ix_leases_open" in plan(history, leases._open(conditions), params)
+        assert "ix_leases_open" in plan(history, leases._open(conditions, "user_name"), params)

@@ -116,7 +116,9 @@ def test_each_lease_is_read_and_written_with_all_others(crowd: Books, clock: Tur
     counted = CountedStore(crowd.store)
     change = lower(replace(crowd, store=counted))
     assert len(change.moved) > len(USERS)
-    assert counted.asked["open_leases"] == 2, "once to know what to lock, once under the locks"
+    assert (counted.asked["open_parties"], counted.asked["open_leases"]) == (1, 1), (
+        "whom to lock, then what they have"
+    )
     assert counted.asked["quota"] <= len(all_names(crowd)) + 5
     for write in ("save_leases", "add_notices"):
         assert counted.asked[write] == 1, write

@@ -21,13 +21,14 @@ from sublet_hub.clock import Clock
 class StreamTimes:
     """All in seconds.
 
-    look: between two looks at the database. alive: after so long a silence a client is told that we are there.
-    lifetime: a stream ends then, give or take a tenth, so that its token is checked anew. stuck: so long a client may
-    read nothing. leaving: and so long when its stream is to end. blind: without a look for so long all streams end,
-    since they would say that nothing has changed.
+    look: between two looks at the database. soonest: the same after a write of ours that many hear of. alive: after
+    so long a silence a client is told that we are there. lifetime: a stream ends then, give or take a tenth, so that
+    its token is checked anew. stuck: so long a client may read nothing. leaving: so long when its stream is to end.
+    blind: without a look for so long all streams end, since they would say that nothing has changed.
     """
 
     look: float = 0.25
+    soonest: float = 0.05
     alive: float = 15.0
     lifetime: float = 3600.0
     stuck: float = 60.0

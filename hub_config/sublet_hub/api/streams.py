@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from sublet_hub.api.database import Database
 from sublet_hub.api.following import Look, follow_leases
@@ -33,6 +34,7 @@ class Streams:
         self._count = 0
         self._is_closing = False
         self._watching: asyncio.Task[None] | None = None
+        self._news = asyncio.Event()
 
     def must_have_room(self) -> None:
         """TooManyStreams where there is no room for one more, Unavailable where the process is about to end."""
@@ -62,6 +64,10 @@ class Streams:
             channel.streams.remove(stream)
         if not channel.streams and self._channels.get(channel.lease_id) is channel:
             del self._channels[channel.lease_id]
+
+    def look_soon(self) -> None:
+        """Something was written just now that many streams will tell of: don't wait for the next look's time."""
+        self._news.set()
 
     def close(self) -> None:
         """End all streams, and open no more: the process is about to end."""
@@ -94,8 +100,16 @@ class Streams:
                 self._metrics.failed(error)
                 if now() - looked_at > self._times.blind:
                     self._end_all()
-            await asyncio.sleep(self._times.look)
+            await self._rest()
         self._watching = None
+
+    async def _rest(self) -> None:
+        """Wait for the next look's time, or for news; a little in any case, so that many writes cost few looks."""
+        await asyncio.sleep(min(self._times.soonest, self._times.look))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._times.look - self._times.soonest):
+                await self._news.wait()
+        self._news.clear()
 
     def _tell(self, look: Look) -> None:
         for lease_id, (mark, shown) in look.changed.items():

@@ -179,6 +179,9 @@ class _MemoryTransaction:
             key=_age,
         )
 
+    def open_parties(self, *, user: str | None = None) -> list[tuple[Subject, str]]:
+        return list({(lease.account, lease.user) for lease in self.open_leases(user=user)})
+
     def leases(self, wanted: LeaseFilter, *, after: str | None, limit: int) -> list[Lease]:
         found = sorted((ls for ls in self._now.leases.values() if _wanted(ls, wanted)), key=_age, reverse=True)
         if after is not None:

@@ -143,13 +143,13 @@ def _lock_affected(tx: Transaction, subject: Subject) -> list[Subject]:
     its next post, within seconds.
     """
     tx.lock(DEFAULT_LOCK)
-    open_leases = tx.open_leases(user=subject.name) if subject.kind == "user" else []
+    parties = tx.open_parties(user=subject.name) if subject.kind == "user" else []
     if subject == DEFAULT:
-        open_leases = tx.open_leases()
-    affected = {lease.account for lease in open_leases}
+        parties = tx.open_parties()
+    affected = {account for account, _ in parties}
     if subject != DEFAULT:
         affected.add(subject)
-    names = sorted(affected | {accounts.user(lease.user) for lease in open_leases})
+    names = affected | {accounts.user(user) for _, user in parties}
     tx.lock(DEFAULT_LOCK, *map(str, names))
     return sorted(affected)
 

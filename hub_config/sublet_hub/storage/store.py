@@ -110,6 +110,9 @@ class Transaction(Protocol):
     ) -> list[Lease]:
         """Leases in an open state, oldest first. Costs by what is open, not by history."""
 
+    def open_parties(self, *, user: str | None = None) -> list[tuple[Subject, str]]:
+        """Who has open leases: each account with each user that has one on it, once. Costs by what is open."""
+
     def leases(self, wanted: LeaseFilter, *, after: str | None, limit: int) -> list[Lease]:
         """Newest first by (requested_at_ms, id); `after` is the id of the last lease of the page before."""
 

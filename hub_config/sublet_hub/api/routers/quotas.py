@@ -24,7 +24,7 @@ from sublet_hub.api.routing import (
     page_of_list,
     problems,
 )
-from sublet_hub.api.writing import Writing, Written
+from sublet_hub.api.writing import Produce, Writing, Written
 from sublet_hub.domain import accounts
 from sublet_hub.domain.accounts import DEFAULT, Subject, parse_account
 from sublet_hub.domain.errors import NoQuota, NotFound
@@ -100,7 +100,7 @@ async def _put(subject: Subject, body: QuotaPut, writing: Writing) -> Response:
         change = quotas.set_quota(books, subject, quota, actor=writing.who.actor, why=body.why)
         return _changed(change, books)
 
-    return await writing.write(put_quota)
+    return await _told(writing, put_quota)
 
 
 async def _patch(subject: Subject, body: QuotaPatch, writing: Writing) -> Response:
@@ -115,7 +115,7 @@ async def _patch(subject: Subject, body: QuotaPatch, writing: Writing) -> Respon
         )
         return _changed(change, books)
 
-    return await writing.write(patch_quota)
+    return await _told(writing, patch_quota)
 
 
 async def _delete(subject: Subject, writing: Writing) -> Response:
@@ -125,7 +125,14 @@ async def _delete(subject: Subject, writing: Writing) -> Response:
         quotas.delete_quota(books, subject, actor=writing.who.actor, why="")
         return Written(204, "")
 
-    return await writing.write(delete_quota)
+    return await _told(writing, delete_quota)
+
+
+async def _told(writing: Writing, change: Produce) -> Response:
+    """Carry out a change. It may move the deadlines of many, and they hear of it at once."""
+    response = await writing.write(change)
+    writing.api.streams.look_soon()
+    return response
 
 
 def _limit(each: LimitRequest, limit: int) -> Limit:

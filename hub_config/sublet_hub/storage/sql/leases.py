@@ -37,10 +37,12 @@ _CONDITIONS = {
 _OPEN_INDEXES = {"user": "ix_leases_open_user", "account": "ix_leases_open_account", "pool": "ix_leases_open_pool"}
 
 
-@lru_cache(maxsize=8)
-def _open(conditions: frozenset[str]) -> Statement:
-    """Open leases. SQLite is told the index: left alone, it may well take the one that holds all history."""
-    query = sa.select(table).where(sa.text(IS_OPEN), *(_CONDITIONS[name] for name in sorted(conditions)))
+@lru_cache(maxsize=16)
+def _open(conditions: frozenset[str], *columns: str) -> Statement:
+    """Open leases: whole, or what is different in some columns. SQLite is told the index: left alone, it may well
+    take the one that holds all history."""
+    what = sa.select(*(_c[name] for name in columns)).distinct() if columns else sa.select(table)
+    query = what.where(sa.text(IS_OPEN), *(_CONDITIONS[name] for name in sorted(conditions)))
     index = next((index for name, index in _OPEN_INDEXES.items() if name in conditions), "ix_leases_open")
     return Statement(query.with_hint(table, f"INDEXED BY {index}", "sqlite"))
 
@@ -79,6 +81,12 @@ class Leases(Session):
             params["in_pool"] = pool
         found = [lease_of(row) for row in self._all(_open(frozenset(conditions)), **params)]
         return sorted(found, key=lambda lease: (lease.requested_at_ms, lease.id))
+
+    def open_parties(self, *, user: str | None = None) -> list[tuple[Subject, str]]:
+        params: dict[str, Value] = {}
+        conditions = _owner(params, user, None)
+        statement = _open(frozenset(conditions), "account_kind", "account_name", "user_name")
+        return [(subject_of(kind, name), whose) for kind, name, whose in self._all(statement, **params)]
 
     def leases(self, wanted: LeaseFilter, *, after: str | None, limit: int) -> list[Lease]:
         params: dict[str, Value] = {"page": page_size(limit)}
