@@ -10,6 +10,7 @@ import pytest
 from sublet_hub.domain import accounts
 from sublet_hub.domain.activity import MINUTE_MS, Activity, GpuUse
 from sublet_hub.domain.flavors import IdlePolicy, Tier
+from sublet_hub.domain.keeping import MOST_STOPS
 from sublet_hub.domain.lease import EndReason
 from sublet_hub.storage import activity, leasing, metering, planned
 from tests.api.conftest import API, Running, problem
@@ -17,6 +18,8 @@ from tests.fixtures.books import limit
 from tests.fixtures.factories import HOUR
 
 AT_ONE = "2027-01-15T01:00:00.000Z"
+AT_TWO = "2027-01-15T02:00:00.000Z"
+LOOP: list[tuple[str, dict[str, str]]] = [("stop", {"at": AT_TWO}), ("keep", {})]
 
 
 async def post(platform: Running, lease_id: str, what: str, token: str = "alice", **body: Any) -> Any:
@@ -39,6 +42,21 @@ async def test_a_user_stops_at_a_moment_and_keeps_it_after_all(platform: Running
     assert [(each["action"], each["actor"], each["reason"]) for each in records[:2]] == [
         ("lease.kept", "user:alice", ""), ("lease.stopped", "user:alice", "lunch"),
     ]  # fmt: skip
+
+
+async def test_planning_in_a_loop_leaves_a_bounded_record(platform: Running) -> None:
+    lease, other = platform.lease("alice"), platform.lease("alice", server_name="other")
+    answers = [await post(platform, lease.id, what, **body) for what, body in LOOP * (MOST_STOPS + 2)]
+    assert [each.status_code for each in answers[: 2 * MOST_STOPS]] == [200, 200] * MOST_STOPS
+    document = problem(answers[2 * MOST_STOPS], 429, "too-many-changes")
+    assert document["retry_at"] == AT_ONE
+    problem(answers[2 * MOST_STOPS + 1], 409, "deadline-stands")
+    audit = f"{API}/audit?lease={lease.id}&limit=200"
+    assert len((await platform.ask("GET", audit, "alice")).json()) <= 2 * MOST_STOPS + 2  # granted and started too
+    assert (await post(platform, other.id, "stop", at=AT_TWO)).status_code == 200
+    platform.clock.turn(HOUR)
+    assert (await post(platform, lease.id, "stop", at=AT_TWO)).status_code == 200
+    assert (await post(platform, lease.id, "stop")).status_code == 200
 
 
 async def test_a_moment_that_can_not_be(platform: Running) -> None:

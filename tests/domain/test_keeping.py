@@ -4,8 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from sublet_hub.domain.errors import Conflict, DeadlineStands, InvalidRequest
-from sublet_hub.domain.keeping import TOO_LATE_MS, kept, planned_stop, stands
+from sublet_hub.domain.errors import Conflict, DeadlineStands, InvalidRequest, TooManyChanges
+from sublet_hub.domain.keeping import (
+    KEPT_JUST_NOW_MS,
+    MOST_STOPS,
+    STOPS_WITHIN_MS,
+    TOO_LATE_MS,
+    check_pace,
+    kept,
+    planned_stop,
+    stands,
+)
 from sublet_hub.domain.lease import Binding, Deadline, EndReason, LeaseState, with_plan
 from tests.fixtures.factories import FAR, HOUR, NOW, lease
 
@@ -19,6 +28,23 @@ def test_a_stop_is_planned_before_the_deadline_and_not_in_the_past() -> None:
     for at_ms in (FAR.at_ms + 1, NOW, NOW - 1):
         with pytest.raises(InvalidRequest):
             planned_stop(lease(), at_ms, NOW)
+
+
+def test_a_stop_is_planned_so_often_within_an_hour() -> None:
+    stops_at_ms = [NOW - 1000 * number for number in range(MOST_STOPS)]
+    check_pace(stops_at_ms[:-1], NOW)
+    oldest_ms = stops_at_ms[-1]
+    with pytest.raises(TooManyChanges) as refused:
+        check_pace(stops_at_ms, oldest_ms + STOPS_WITHIN_MS - 1)
+    assert refused.value.retry_at_ms == oldest_ms + STOPS_WITHIN_MS
+    check_pace(stops_at_ms, oldest_ms + STOPS_WITHIN_MS)
+
+
+def test_keeping_over_and_over_changes_nothing() -> None:
+    once = kept(lease(), NOW, NOTICE, may_idle=True)
+    assert kept(once, NOW + KEPT_JUST_NOW_MS - 1, NOTICE, may_idle=True) is once
+    later_ms = NOW + KEPT_JUST_NOW_MS
+    assert kept(once, later_ms, NOTICE, may_idle=True).kept_at_ms == later_ms
 
 
 @pytest.mark.parametrize("reason", [EndReason.USER, EndReason.IDLE])

@@ -245,8 +245,9 @@ export interface paths {
         put?: never;
         /**
          * Stop Lease
-         * @description Stop a lease: its owner at once or `at` a moment, a quota admin with notice unless `immediately`, a spawner for
-         *     a `reason`. At once means that the server is asked to end now, and may save until the answer's `deadline_at`.
+         * @description Stop a lease: its owner at once or `at` a moment (planned 30 times an hour at most), a quota admin with notice
+         *     unless `immediately`, a spawner for a `reason`. At once means that the server is asked to end now, and may save
+         *     until the answer's `deadline_at`.
          */
         post: operations["stop_lease"];
         delete?: never;
@@ -3380,6 +3381,15 @@ export interface operations {
             };
             /** @description A field is missing, unknown or wrong; `field` says which. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It is changed too often; `retry_at` says when one more change is taken. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

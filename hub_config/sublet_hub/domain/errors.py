@@ -76,6 +76,15 @@ class DeadlineStands(PublicError):
     status = 409
 
 
+class TooManyChanges(PublicError):
+    """The same thing is changed over and over, and each change leaves a record; `retry_at_ms` is when one more is
+    taken."""
+
+    type_name = "too-many-changes"
+    title = "Changed too often"
+    status = 429
+
+
 class QuotaExceeded(PublicError):
     """A quota refuses the lease. The binding limit is in `limit`, whose quota it is in `subject`."""
 

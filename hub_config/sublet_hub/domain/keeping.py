@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from sublet_hub.domain.admission import UNITS
-from sublet_hub.domain.errors import Conflict, DeadlineStands, InvalidRequest
+from sublet_hub.domain.errors import Conflict, DeadlineStands, InvalidRequest, TooManyChanges
 from sublet_hub.domain.lease import Deadline, EndReason, Lease, LeaseState, with_plan, without_plans
 from sublet_hub.domain.quota import What
 
@@ -15,6 +16,15 @@ TAKEN_BACK = (EndReason.USER, EndReason.IDLE)
 TOO_LATE_MS = 5_000
 """Nearer than this a deadline can't be taken back: what holds it may not hear of that in time, and the server is
 stopping already."""
+
+MOST_STOPS = 30
+STOPS_WITHIN_MS = 3_600_000
+"""How many stops a user may plan in such a time, for one lease: code in the server could plan and undo in a loop,
+and audit records are never deleted. Taking back needs no bound of its own: there has to be something to take back,
+and an idle policy sets its end no oftener than its minutes go by."""
+
+KEPT_JUST_NOW_MS = 5_000
+"""A lease without a planned end that was kept so lately isn't written anew: idleness is counted in minutes."""
 
 NEXT = {
     EndReason.LIMIT: "No lease may last longer. Save your work, and start a new one when it has ended.",
@@ -27,6 +37,17 @@ def check_runs(lease: Lease) -> None:
     """Conflict where the lease is ending or over."""
     if lease.state not in {LeaseState.GRANTED, LeaseState.ACTIVE}:
         raise Conflict(f"Lease {lease.id} is ending or has ended already.")
+
+
+def check_pace(stops_at_ms: Sequence[int], now_ms: int) -> None:
+    """TooManyChanges where the user has planned as many stops of a lease lately as they may; newest first."""
+    if len(stops_at_ms) >= MOST_STOPS:
+        again_ms = stops_at_ms[MOST_STOPS - 1] + STOPS_WITHIN_MS
+        if again_ms > now_ms:
+            raise TooManyChanges(
+                f"The stop of this lease was planned {MOST_STOPS} times within an hour. Try later, or stop it now.",
+                retry_at_ms=again_ms,
+            )
 
 
 def planned_stop(lease: Lease, at_ms: int, now_ms: int) -> Lease:
@@ -54,7 +75,8 @@ def kept(lease: Lease, now_ms: int, notice_ms: int, *, may_idle: bool) -> Lease:
             raise Conflict(f"It is too late to keep lease {lease.id}: it is stopping. Start a new one.")
         return replace(without_plans(lease, *TAKEN_BACK), kept_at_ms=now_ms)
     if may_idle and lease.deadline.at_ms - now_ms > notice_ms:
-        return replace(lease, kept_at_ms=now_ms)
+        just_now = lease.kept_at_ms is not None and now_ms - lease.kept_at_ms < KEPT_JUST_NOW_MS
+        return lease if just_now else replace(lease, kept_at_ms=now_ms)
     raise stands(lease.deadline)
 
 

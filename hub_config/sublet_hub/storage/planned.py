@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sublet_hub.domain import idle
 from sublet_hub.domain.audit import Json
-from sublet_hub.domain.keeping import check_runs, kept, planned_stop
+from sublet_hub.domain.keeping import check_pace, check_runs, kept, planned_stop
 from sublet_hub.domain.lease import Deadline, EndReason, Lease, with_plan, without_plans
 from sublet_hub.domain.notices import due_lead
 from sublet_hub.storage import audit
@@ -13,25 +13,39 @@ from sublet_hub.storage.books import Books
 from sublet_hub.storage.leasing import locked, stored
 from sublet_hub.storage.notifying import write_notice
 from sublet_hub.storage.planning import replan
-from sublet_hub.storage.store import Transaction
+from sublet_hub.storage.store import AuditFilter, Transaction
 
 METER = "meter"
+
+STOPPED = "lease.stopped"
+LOOKED_THROUGH = 300
+"""How many of a lease's newest audit records are looked through for its user's stops: with all that goes with a stop,
+and what the meter writes, more than an hour has."""
 
 
 def plan_stop(books: Books, lease_id: str, at_ms: int, *, actor: str, why: str) -> Lease:
     """Let a lease end at a moment that its user chose, in place of one chosen before. Nobody is warned of their own
     wish, and `keep` takes it back.
 
-    NotFound; Conflict where the lease is ending; InvalidRequest where the moment is past, or later than the deadline.
+    NotFound; Conflict where the lease is ending; InvalidRequest where the moment is past, or later than the deadline;
+    TooManyChanges where that was done too often lately.
     """
     with books.store.transaction(write=True) as tx:
         lease, now_ms = locked(tx, lease_id), books.clock.now_ms()
         check_runs(lease)
+        check_pace(_own_stops(tx, lease), now_ms)
         freed = _replanned(tx, books, without_plans(lease, EndReason.USER), now_ms)
         planned = planned_stop(freed, at_ms, now_ms)
         tx.save_lease(planned)
-        _audit(tx, books, "lease.stopped", lease, planned, actor, why)
+        _audit(tx, books, STOPPED, lease, planned, actor, why)
         return planned
+
+
+def _own_stops(tx: Transaction, lease: Lease) -> list[int]:
+    """When its user planned a stop of the lease, newest first, as far as it matters."""
+    # Not by action as well: a database might then look through all leases' stops for this one's.
+    found = tx.audit_records(AuditFilter(lease_id=lease.id), after=0, limit=LOOKED_THROUGH, newest_first=True)
+    return [each.at_ms for each in found if each.action == STOPPED and each.actor == f"user:{lease.user}"]
 
 
 def keep(books: Books, lease_id: str, *, actor: str, why: str) -> Lease:
@@ -44,7 +58,8 @@ def keep(books: Books, lease_id: str, *, actor: str, why: str) -> Lease:
         policy = idle.policy_for(lease, books.catalog.pools.get(lease.pool))
         wanted = kept(lease, now_ms, _notice_ms(books), may_idle=policy is not None)
         if not lease.planned:
-            tx.save_lease(wanted)
+            if wanted is not lease:
+                tx.save_lease(wanted)
             return wanted
         after = _replanned(tx, books, wanted, now_ms)
         _audit(tx, books, "lease.kept", lease, after, actor, why)
@@ -68,7 +83,7 @@ def settle_idleness(books: Books, lease_id: str) -> Lease:
         after = with_plan(lease, Deadline(now_ms + notice_ms, EndReason.IDLE))
         tx.save_lease(after)
         write_notice(tx, books, after, notice_ms // 1000, METER)
-        _audit(tx, books, "lease.stopped", lease, after, METER, f"idle for {policy.after_minutes} minutes")
+        _audit(tx, books, STOPPED, lease, after, METER, f"idle for {policy.after_minutes} minutes")
         return after
 
 
