@@ -153,6 +153,8 @@ class SubletServer(ExtensionApp):
 
     async def stop_extension(self) -> None:
         """The server stops, by whatever way: let what is open be saved, then let go of everything."""
+        if self._past is not None:
+            self._past.stops("user")
         if self.ending is not None:
             await self._end_within_grace("user")
         if self._sampler is not None:
@@ -187,6 +189,8 @@ class SubletServer(ExtensionApp):
 
     async def _stop_gently(self) -> None:
         """On SIGTERM: the server still listens, so that browsers can save."""
+        if self._past is not None:
+            self._past.stops("signal")
         await self._end_within_grace("shutdown")
 
     async def _end_within_grace(self, reason: str) -> None:

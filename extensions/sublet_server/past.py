@@ -30,8 +30,15 @@ END_REASONS = {
     "lost": "the machine it ran on, or the process that kept it, went down",
     "out_of_memory": "it used more memory than its flavor has; pick a larger one, or load less at a time",
     "evicted": "the cluster took its place back; it can be started again",
+    "shutdown": "the platform was shut down",
 }
 """The ends that a user didn't cause. The others need no explanation."""
+EXITED = {
+    "signal": "its process was told to end, by a signal from outside",
+    None: "its process broke down, or was killed",
+}
+"""Of a server that ended by itself, by what it noted of that before: nothing, where it didn't see it come. What its
+user did, such as Shut Down in JupyterLab's menu, needs no explanation either."""
 
 
 class Past:
@@ -45,6 +52,7 @@ class Past:
         self._file = file
         self._outcome = outcome
         self._log = log
+        self._stopped_by: str | None = None
         self._written: Document | None = None
         self._is_trouble_said = False
 
@@ -58,7 +66,7 @@ class Past:
             self._show(kept.get("previous"))
             return
         ended = await self._ask(lease)
-        text = sentence(ended, kept.get("left") or {})
+        text = sentence(ended, kept.get("left") or {}, kept.get("stopped_by"))
         if text:
             self._show({"lease": ended, "sentence": text})
 
@@ -79,10 +87,16 @@ class Past:
             "lease": lease,
             "left": {"callbacks": outcome.callbacks, "documents": outcome.documents} if outcome else None,
             "previous": self._state.previous,
+            "stopped_by": self._stopped_by,
         }
         if self._written is None or _essence(document) != _essence(self._written):
             self._written = document
             self._store(document)
+
+    def stops(self, by: str) -> None:
+        """The server begins to stop: for a `signal`, or because its `user` wants it. The first word counts."""
+        self._stopped_by = self._stopped_by or by
+        self.write()
 
     def dismiss(self) -> None:
         """The user has read of it."""
@@ -130,9 +144,10 @@ class Past:
             self._is_trouble_said = True
 
 
-def sentence(lease: Document, left: dict[str, Any]) -> str | None:
-    """What to tell about a lease that is over; None where there is nothing."""
-    why = END_REASONS.get(str(lease.get("end_reason") or lease.get("deadline_reason")))
+def sentence(lease: Document, left: dict[str, Any], stopped_by: str | None = "user") -> str | None:
+    """What to tell about a lease that is over; None where there is nothing. `stopped_by`: as its server noted it."""
+    reason = str(lease.get("end_reason") or lease.get("deadline_reason"))
+    why = EXITED.get(stopped_by) if reason == "exited" else END_REASONS.get(reason)
     lost = _lost(left)
     if why is None and not lost:
         return None
@@ -164,4 +179,4 @@ def _essence(document: Document) -> tuple[object, ...]:
     """Without what grows by itself, such as the cost."""
     lease = document["lease"]
     moves = tuple(lease.get(name) for name in ("id", "state", "deadline_at", "deadline_reason", "end_reason"))
-    return (moves, document["left"], document["previous"])
+    return (moves, document["left"], document["previous"], document["stopped_by"])

@@ -356,6 +356,15 @@ def test_what_is_told_of_the_last_lease() -> None:
     assert told is not None
     assert "2 functions" in told
     assert "1 open document could" in told
+    assert "because the platform was shut down." in (sentence({**lease, "end_reason": "shutdown"}, {}) or "")
+
+
+def test_a_server_that_ended_by_itself_is_explained_unless_its_user_did_it() -> None:
+    lease = {"flavor": "h100", "end_reason": "exited", "ended_at": "2026-11-23T09:05:00Z"}
+    assert sentence(lease, {}, "user") is None
+    assert "told to end, by a signal" in (sentence(lease, {}, "signal") or "")
+    assert "broke down, or was killed" in (sentence(lease, {}, None) or "")
+    assert sentence({**lease, "end_reason": "user"}, {}, "signal") is None
 
 
 def test_a_token_is_in_no_representation() -> None:
