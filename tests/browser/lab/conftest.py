@@ -24,9 +24,9 @@ expect.set_options(timeout=30_000)
 ROOT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
 ENVIRONMENT = Path(os.environ.get("LAB_TEST_ENVIRONMENT", ROOT / ".venv-notebook"))
-"""Where JupyterLab is, and Notebook where it is to be tested too."""
+"""Where JupyterLab and Notebook are."""
 
-APPS = ["lab", "notebook"] if (ENVIRONMENT / "bin" / "jupyter-notebook").exists() else ["lab"]
+APPS = ("lab", "notebook")
 PICTURES = os.environ.get("LAB_TEST_PICTURES")
 """A folder for screenshots, such as docs/images."""
 
@@ -129,7 +129,7 @@ def app(request: pytest.FixtureRequest) -> str:
 def server(app: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     program = ENVIRONMENT / "bin" / f"jupyter-{app}"
     if not program.exists():
-        pytest.skip("no .venv-notebook: run `make setup`")
+        pytest.skip(f"no {program.name} in .venv-notebook: run `make setup`")
     folder = tmp_path_factory.mktemp(app)
     home, settings = folder / "home", folder / "settings"
     home.mkdir()
