@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import httpx
 
@@ -37,10 +37,16 @@ def _fitting(states: list[dict[str, Any]], condition: Callable[[dict[str, Any]],
     return next((each for each in states if condition(each)), None)
 
 
+class Served(Protocol):
+    """A server that runs somewhere, and requests to it."""
+
+    client: httpx.Client
+
+
 class Browser:
     """Reads the server's event stream in a thread, as a page does."""
 
-    def __init__(self, server: Jupyter) -> None:
+    def __init__(self, server: Served) -> None:
         self.states: list[dict[str, Any]] = []
         self.saves: list[dict[str, Any]] = []
         self.on_save: Callable[[dict[str, Any]], object] = lambda save: None
