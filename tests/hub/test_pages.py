@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tornado.web import HTTPError
 
-from sublet_hub.hub.pages import CONTENT_SECURITY_POLICY, STATIC_FOLDERS, TEMPLATES, StaticFiles
+from sublet_hub.hub.pages import STATIC_FOLDERS, TEMPLATES, StaticFiles
 
 TEMPLATE_FILES = sorted(TEMPLATES.rglob("*.html"))
 
@@ -31,13 +31,6 @@ def test_every_file_is_used() -> None:
     pages = "".join(path.read_text(encoding="utf-8") for path in TEMPLATE_FILES)
     ours = {path.name for path in STATIC_FOLDERS[0].iterdir()}
     assert {name for name in ours if f"sublet/{name}" not in pages} == {"logo.svg"}  # the hub serves that one
-
-
-def test_the_policy_lets_no_script_in_from_elsewhere_or_from_the_page() -> None:
-    rules = dict(rule.split(" ", 1) for rule in CONTENT_SECURITY_POLICY.split("; "))
-    assert rules["default-src"] == "'none'"
-    assert rules["script-src"] == "'self'"
-    assert rules["frame-ancestors"] == "'none'"
 
 
 @pytest.mark.parametrize("path", ["sublet/sublet.css", "sublet/tokens.css", "sublet/flavors.js"])

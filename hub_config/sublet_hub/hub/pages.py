@@ -1,4 +1,4 @@
-"""How the hub serves our pages: our templates, our files beside JupyterHub's, and what pages may load."""
+"""How the hub serves our pages: our templates, our files beside JupyterHub's, and the headers of both."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from jupyterhub.handlers.static import CacheControlStaticFilesHandler
+
+from sublet_hub.hub import page_policy
 
 HERE = Path(__file__).parent
 TEMPLATES = HERE / "templates"
@@ -15,19 +17,7 @@ STATIC_PREFIX = "sublet/"
 STATIC_FOLDERS = (HERE / "static", HERE.parent / "web" / "static")
 """Where `/hub/static/sublet/…` is looked for. The second holds what the api's pages share."""
 
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; font-src 'self'; connect-src 'self'; "
-    "style-src 'self' 'unsafe-inline'; "  # JupyterHub's page of users adds styles as it goes
-    "img-src 'self' data:; "  # Bootstrap's stylesheet draws its arrows and ticks from data: addresses
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
-)
-"""No script within a page: neither our templates nor those of JupyterHub, which we wrap for it, have any."""
-
-HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "Referrer-Policy": "same-origin",
-    "X-Content-Type-Options": "nosniff",
-}
+HEADERS = {"Referrer-Policy": "same-origin", "X-Content-Type-Options": "nosniff"}
 
 
 class StaticFiles(CacheControlStaticFilesHandler):
@@ -51,6 +41,7 @@ class StaticFiles(CacheControlStaticFilesHandler):
         return None if checked is None else str(checked)
 
 
-def tornado_settings() -> dict[str, Any]:
-    """What the hub's web server needs to serve our pages."""
-    return {"headers": HEADERS, "static_handler_class": StaticFiles}
+def tornado_settings(base_url: str = "/") -> dict[str, Any]:
+    """What the hub's web server needs to serve our pages, below this path of the site."""
+    policies = page_policy.tornado_settings(f"{base_url.rstrip('/')}/hub/static/")
+    return {**policies, "headers": {**policies["headers"], **HEADERS}, "static_handler_class": StaticFiles}

@@ -13,7 +13,7 @@
       headers: { "Content-Type": "application/json" },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
-    if (answer.ok) return answer.status;
+    if (answer.ok) return answer.json().catch(() => null); // some answers have no body
     const told = await answer.json().catch(() => ({}));
     throw new Error(told.message || `The hub answered ${answer.status}.`);
   };
@@ -21,6 +21,9 @@
   window.subletHub = {
     stopServer: (user, server) => call("DELETE", path(user, server)),
     removeServer: (user, server) => call("DELETE", path(user, server), { remove: true }),
+    makeToken: (user, wanted) => call("POST", `users/${encodeURIComponent(user)}/tokens`, wanted),
+    revokeToken: (user, id) => call("DELETE", `users/${encodeURIComponent(user)}/tokens/${encodeURIComponent(id)}`),
+    server: (user, server) => call("GET", `users/${encodeURIComponent(user)}`).then(({ servers }) => servers[server]),
     base: data.base_url,
   };
 }

@@ -2,7 +2,7 @@
 {
   const box = document.querySelector("[data-progress-url]");
   const find = (selector) => box.querySelector(selector);
-  const events = new EventSource(box.dataset.progressUrl);
+  let events;
   let last = "";
 
   const tell = (event) => {
@@ -24,7 +24,7 @@
     find("[data-again]").hidden = find(".events .failed a") !== null; // a refusal brings its own way on
   };
 
-  events.onmessage = (message) => {
+  const hear = (message) => {
     const event = JSON.parse(message.data);
     if (event.progress !== undefined) find("progress").value = Math.max(find("progress").value, event.progress);
     if (!event.ready) tell(event);
@@ -33,9 +33,16 @@
     if (event.ready) window.location.reload(); // the hub sends us on to the server, and to the page asked for
   };
 
+  const follow = () => {
+    events = new EventSource(box.dataset.progressUrl);
+    events.onmessage = hear;
+  };
+  follow();
+
   find("[data-stop]").addEventListener("click", async () => {
     const button = find("[data-stop]");
     button.disabled = true;
+    events.close(); // the end of a start that is cancelled is told as if the server were ready
     find("[data-status]").textContent = "Stopping…";
     try {
       await window.subletHub.stopServer(box.dataset.user, box.dataset.server);
@@ -43,6 +50,7 @@
     } catch (error) {
       find("[data-status]").textContent = error.message;
       button.disabled = false;
+      follow();
     }
   });
 }

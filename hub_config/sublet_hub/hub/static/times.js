@@ -1,9 +1,9 @@
-// Shows moments in the reader's own time zone; without this script they stand there in UTC.
+// Shows moments in the reader's own time zone, as the api's pages do; without this script they stand there in UTC.
 {
   const day = new Intl.DateTimeFormat("en-CA");
-  const soon = new Intl.DateTimeFormat(undefined, { weekday: "short", hour: "2-digit", minute: "2-digit" });
-  const far = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
-  const today = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
+  const soon = new Intl.DateTimeFormat("en-GB", { weekday: "short", hour: "2-digit", minute: "2-digit" });
+  const far = new Intl.DateTimeFormat("en-GB", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
+  const today = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });
   const week = 6 * 24 * 3600 * 1000;
 
   const words = (moment) => {

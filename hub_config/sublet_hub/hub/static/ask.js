@@ -1,0 +1,33 @@
+// Asks before something is done that can't be undone; as the api's pages do (api/pages/static/js/parts.js).
+window.subletAsk = ({ title, text, confirm, act }) => {
+  const make = (tag, props = {}, ...children) => {
+    const element = Object.assign(document.createElement(tag), props);
+    element.append(...children);
+    return element;
+  };
+  const fault = make("p", { className: "note bad", hidden: true });
+  fault.setAttribute("role", "alert");
+  const go = make("button", { type: "submit", className: "button danger", textContent: confirm });
+  const cancel = make("button", { type: "button", className: "button", textContent: "Cancel" });
+  const heading = make("h2", { id: "ask-title", textContent: title });
+  const buttons = make("div", { className: "actions" }, cancel, go);
+  const form = make("form", { method: "dialog" }, heading, make("p", { textContent: text }), fault, buttons);
+  const dialog = make("dialog", { onclose: () => dialog.remove() }, form);
+  dialog.setAttribute("aria-labelledby", heading.id);
+  cancel.addEventListener("click", () => dialog.close());
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    go.disabled = true;
+    fault.hidden = true;
+    try {
+      await act();
+      dialog.close();
+    } catch (error) {
+      fault.textContent = error.message;
+      fault.hidden = false;
+      go.disabled = false;
+    }
+  });
+  document.body.append(dialog);
+  dialog.showModal(); // the focus goes back to where it was by itself
+};
