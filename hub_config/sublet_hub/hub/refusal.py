@@ -40,7 +40,7 @@ def explain(problem: Problem, user: str, currency: str) -> Explanation:
     if bound.window is None:
         more = f"This would be more than {wording.whose(subject, user)} limit of {wording.limit(bound, currency)}."
         return Explanation(more, problem.retry_at, ask)
-    return Explanation(_reached(bound, subject, user, currency), bound.resets_at or problem.retry_at, ask)
+    return Explanation(_reached(bound, subject, user, currency), _more_from(bound, problem.retry_at), ask)
 
 
 def explain_end(lease: Lease) -> Explanation | None:
@@ -50,15 +50,22 @@ def explain_end(lease: Lease) -> Explanation | None:
     bound = lease.deadline_limit
     if lease.end_reason in {"quota", "limit"} and bound is not None:
         sentence = _reached(bound, bound.subject, lease.user, lease.currency)
-        return Explanation(sentence, bound.resets_at, ask_for_quota=True)
+        return Explanation(sentence, _more_from(bound), ask_for_quota=True)
     reason = wording.END_REASONS.get(lease.end_reason or "", f"reason: {lease.end_reason}")
     return Explanation(f"{reason[0].upper()}{reason[1:]}.")
 
 
 def _reached(bound: Limit, subject: str | None, user: str, currency: str) -> str:
     whose = wording.whose(subject, user)
+    if bound.limit == 0:
+        return f"{whose[0].upper()}{whose[1:]} quota allows no {wording.nothing_of(bound)}."
     over = "is used up" if bound.window else "is reached"
     return f"{whose[0].upper()}{whose[1:]} limit of {wording.limit(bound, currency)} {over}."
+
+
+def _more_from(bound: Limit, retry_at: datetime | None = None) -> datetime | None:
+    """From when there is more: never, where nothing is allowed."""
+    return (bound.resets_at or retry_at) if bound.limit else None
 
 
 class LeaseRefusedError(SpawnException):

@@ -103,6 +103,13 @@ def limit(bound: Limit, currency: str) -> str:
     return _quantity(bound, currency) + over + on_flavor
 
 
+def nothing_of(bound: Limit) -> str:
+    """What a limit of nothing leaves none of; follows "allows no"."""
+    names = {"gpu_seconds": "GPU time", "money_microunits": "spending", "gpus": "GPUs", "leases": "servers"}
+    on_flavor = f" on {bound.flavor}" if bound.flavor else ""
+    return names.get(bound.what, bound.what.replace("_", " ")) + on_flavor
+
+
 def whose(subject: str | None, user: str) -> str:
     """Whose limit it is: `your`, `group lab’s`, `the default`."""
     kind, _, name = (subject or "").partition(":")
@@ -115,7 +122,11 @@ def whose(subject: str | None, user: str) -> str:
 
 def _quantity(bound: Limit, currency: str) -> str:
     if bound.what == "gpu_seconds":
-        return f"{bound.limit / 3600:,.10g} GPU-hours" if bound.limit % 36 == 0 else f"{bound.limit:,} GPU-seconds"
+        return (
+            f"{bound.limit / 3600:,.10g} GPU-hours"
+            if bound.limit % 36 == 0
+            else f"{bound.limit:,} GPU-second{'' if bound.limit == 1 else 's'}"
+        )
     if bound.what == "money_microunits":
         return money(bound.limit, currency)
     if bound.what == "lease_seconds":
