@@ -22,8 +22,8 @@ from sublet_hub.api.edge import Edge
 from sublet_hub.api.hub_client import Hub, OAuthClient
 from sublet_hub.api.metrics import Metrics
 from sublet_hub.api.pages import router as pages
-from sublet_hub.api.problem_page import is_for_people, problem_page
-from sublet_hub.api.problems import of_http, of_validation, problem_response
+from sublet_hub.api.problem_page import answer
+from sublet_hub.api.problems import of_http, of_validation
 from sublet_hub.api.reads import open_leases
 from sublet_hub.api.routers import (
     activity,
@@ -130,10 +130,7 @@ async def _refuse_http(request: Request, error: Exception) -> Response:
 
 
 def _answer(request: Request, error: PublicError, headers: Mapping[str, str] | None = None) -> Response:
-    path = request.scope["path"]
-    if is_for_people(path, request.headers.get("accept", "")):
-        return problem_page(error)
-    return problem_response(error, path, headers)
+    return answer(error, request.scope["path"], request.headers.get("accept", ""), headers)
 
 
 def _allowed(request: Request) -> list[str]:

@@ -7,13 +7,16 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.requests import ClientDisconnect
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sublet_hub.api.event_text import MEDIA_TYPE
 from sublet_hub.api.metrics import Metrics
-from sublet_hub.api.problems import Failure, problem_response
-from sublet_hub.domain.errors import Unavailable
+from sublet_hub.api.problem_page import answer as answer_to
+from sublet_hub.api.problems import Failure
+from sublet_hub.domain.errors import PublicError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +73,7 @@ class Edge:
     async def _serve(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
         if self._in_flight > MOST_IN_FLIGHT:
             busy = Unavailable("Too many requests are being answered just now. Try again shortly.")
-            await problem_response(busy, scope["path"])(scope, receive, answer)
+            await _refusal(busy, scope)(scope, receive, answer)
             return
         try:
             await self._app(scope, receive, answer)
@@ -83,7 +86,11 @@ class Edge:
             if answer.status is not None:
                 raise
             failure = Failure("Something went wrong on our side. It has been logged.")
-            await problem_response(failure, scope["path"])(scope, receive, answer)
+            await _refusal(failure, scope)(scope, receive, answer)
+
+
+def _refusal(error: PublicError, scope: Scope) -> Response:
+    return answer_to(error, scope["path"], Headers(scope=scope).get("accept", ""))
 
 
 class _Answer:

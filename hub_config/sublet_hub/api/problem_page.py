@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from html import escape
+from collections.abc import Mapping
 
-from starlette.responses import HTMLResponse
+from starlette.responses import Response
 
+from sublet_hub.api.pages import rendering
+from sublet_hub.api.problems import problem_response
 from sublet_hub.api.session import PREFIX
 from sublet_hub.domain.errors import PublicError
 
-_PAGE = """\
-<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><title>{title}</title><meta name="viewport" content="width=device-width"></head>
-<body>
-<main>
-<h1>{title}</h1>
-<p>{detail}</p>
-<p><a href="{prefix}">Your usage</a> · <a href="/hub/home">Your servers</a></p>
-</main>
-</body>
-</html>
-"""
+FIRST_SERVER_FAULT = 500
 
 
 def is_for_people(path: str, accept: str) -> bool:
@@ -30,7 +20,16 @@ def is_for_people(path: str, accept: str) -> bool:
     return not is_data and "text/html" in accept
 
 
-def problem_page(error: PublicError) -> HTMLResponse:
-    """Plain on purpose: it is shown when something is wrong."""
-    html = _PAGE.format(title=escape(error.title), detail=escape(error.message), prefix=PREFIX)
-    return HTMLResponse(html, error.status)
+def answer(error: PublicError, path: str, accept: str, headers: Mapping[str, str] | None = None) -> Response:
+    """The answer for an error: a page for people, a problem document for programs."""
+    if is_for_people(path, accept):
+        return problem_page(error)
+    return problem_response(error, path, headers)
+
+
+def problem_page(error: PublicError) -> Response:
+    """What went wrong, and the ways on."""
+    may_pass = error.status >= FIRST_SERVER_FAULT
+    return rendering.page(
+        "problem.html", error.status, {"title": error.title, "detail": error.message, "may_pass": may_pass}
+    )

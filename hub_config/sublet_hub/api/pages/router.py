@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -16,15 +13,12 @@ from starlette.types import Scope
 
 import sublet_hub
 from sublet_hub.api.asking import PageAsker, PageSession
+from sublet_hub.api.pages import rendering
 from sublet_hub.api.session import PREFIX
 
 HERE = Path(__file__).parent
 SHARED_STATIC = Path(sublet_hub.__file__).parent / "web" / "static"
 """Design tokens that the hub's pages use too; plain files, so that api and hub import nothing of each other."""
-
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
-)
 
 router = APIRouter(prefix=PREFIX.rstrip("/"), include_in_schema=False, default_response_class=HTMLResponse)
 
@@ -59,33 +53,11 @@ class RevalidatedFiles(StaticFiles):
 
 
 def _page(request: Request, template: str, session: PageSession, status: int) -> Response:
-    nonce = secrets.token_urlsafe(16)
-    values: dict[str, Any] = {
-        "nonce": nonce,
-        "prefix": PREFIX,
+    values = {
         "user": session.principal.name,
         "contact": request.app.state.contact,
         "csrf_token": session.csrf_token,
         "reads_all": session.principal.reads_all,
         "writes_quotas": session.principal.writes_quotas,
     }
-    html = _TEMPLATES.get_template(template).render(values)
-    return HTMLResponse(
-        html, status, {"Content-Security-Policy": _policy(nonce), "Cross-Origin-Opener-Policy": "same-origin"}
-    )
-
-
-def _policy(nonce: str) -> str:
-    """Content Security Policy (CSP 3). Scripts by nonce, not by 'self': user servers share this origin."""
-    return "; ".join(
-        (
-            "default-src 'none'",
-            f"script-src 'nonce-{nonce}'",
-            "style-src 'self'",
-            "img-src 'self'",
-            "connect-src 'self'",
-            "form-action 'none'",
-            "base-uri 'none'",
-            "frame-ancestors 'none'",
-        )
-    )
+    return rendering.page(template, status, values)

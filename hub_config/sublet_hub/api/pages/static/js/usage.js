@@ -68,7 +68,7 @@ refreshHistory();
 api.flavors().then((offers) => {
   for (const offer of offers) titles.set(offer.flavor, offer.title);
   place("running").replaceChildren();
-  return refreshQuota();
+  return Promise.all([refreshQuota(), refreshHistory()]);
 }).catch(() => {});
 
 function showLeft(reading) {
