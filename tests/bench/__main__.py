@@ -20,11 +20,13 @@ from tests.bench import (
     end_of_lease,
     kube_meter,
     kube_spawn,
+    lab_ready,
     meter_round,
     notice_streams,
     page,
     quota_api,
     resync,
+    server_memory,
     spawn,
 )
 from tests.bench.figures import Record, Result, load, machine, now
@@ -38,6 +40,8 @@ BENCHES: Mapping[str, Callable[..., Result]] = {
     "end-of-lease": end_of_lease.run,
     "meter-round": meter_round.run,
     "notice-streams": notice_streams.run,
+    "lab-ready": lab_ready.run,
+    "server-memory": server_memory.run,
     "kube-spawn": kube_spawn.run,
     "kube-meter": kube_meter.run,
     "resync": resync.run,

@@ -11,33 +11,24 @@ import json
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import httpx
 import psutil
 
-from sublet_hub.domain import accounts
-from sublet_hub.domain.lease import Deadline, EndReason
-from sublet_hub.run.first_start import make_folders, prepare
-from sublet_hub.settings import Settings, as_environment
-from sublet_hub.wiring import open_books
+from sublet_hub.settings import Settings
+from tests.bench.api_alone import WAIT_SECONDS, api_process, change_default_quota, fill, hub_of_names
 from tests.bench.figures import Limit, Result, median, percentile
-from tests.fixtures.factories import lease
-from tests.fixtures.platform import ROOT, free_port, wait_until
+from tests.fixtures.platform import ROOT, free_port
 
 COUNTS, QUICK_COUNTS = (200, 2_000), (50,)
 CHANGES, QUICK_CHANGES = 5, 1
 QUIET_SECONDS, QUICK_QUIET_SECONDS = 20.0, 3.0
 AT_MOST_SECONDS = 2.0
-WAIT_SECONDS = 300.0
-ADMIN = {"Authorization": "token admin"}
 HIGH, LOW = 1_000_000, 400
 """GPU-seconds a day. The lower leaves a lease some minutes, which is less than it had and more than it has used."""
 
@@ -101,12 +92,12 @@ def run(*, quick: bool) -> Result:
 
 def _measure(count: int, *, quick: bool) -> Side:
     side = Side(count)
-    with tempfile.TemporaryDirectory(prefix="sublet-bench-") as folder, _hub() as hub_port:
+    with tempfile.TemporaryDirectory(prefix="sublet-bench-") as folder, hub_of_names() as hub_port:
         port = free_port()
         settings = Settings(data=Path(folder), port=port, hub_port=hub_port)
-        lease_ids = _fill(settings, count)
-        with _api(settings) as api, httpx.Client(base_url=settings.api_url, timeout=WAIT_SECONDS) as admin:
-            _change(admin, HIGH)
+        lease_ids = fill(settings, count)
+        with api_process(settings) as api, httpx.Client(base_url=settings.api_url, timeout=WAIT_SECONDS) as admin:
+            change_default_quota(admin, HIGH)
             memory = api.memory_info().rss
             begun = time.monotonic()
             with _clients(settings.api_url, lease_ids) as clients:
@@ -117,64 +108,11 @@ def _measure(count: int, *, quick: bool) -> Side:
                 for number in range(1, (QUICK_CHANGES if quick else CHANGES) + 1):
                     for limit, event in ((LOW, "notice"), (HIGH, "withdrawn")):
                         sent, busy = time.monotonic(), _processor(api)
-                        _change(admin, limit)
+                        change_default_quota(admin, limit)
                         side.answered.append(time.monotonic() - sent)
                         side.told += [moment - sent for moment in _moments(clients, event, number)]
                         side.busy.append(_processor(api) - busy)
     return side
-
-
-def _change(admin: httpx.Client, gpu_seconds: int) -> None:
-    limits = {"limits": [{"what": "gpu_seconds", "limit": gpu_seconds, "window": "day"}]}
-    admin.put("/hub/api/quotas/default", headers=ADMIN, json=limits).raise_for_status()
-
-
-def _fill(settings: Settings, count: int) -> list[str]:
-    """A platform with so many running leases, each of a user of its own."""
-    make_folders(settings)
-    prepare(settings)
-    lease_ids = [uuid.uuid4().hex for _ in range(count)]
-    with open_books(settings) as books, books.store.transaction(write=True) as tx:
-        now_ms = books.clock.now_ms()
-        for number, lease_id in enumerate(lease_ids):
-            user = f"user{number}"
-            made = lease(
-                lease_id,
-                user=user,
-                account=accounts.user(user),
-                requested_at_ms=now_ms,
-                started_at_ms=now_ms,
-                posted_until_ms=now_ms,
-                held_until_ms=now_ms + books.policy.slice_ms,
-                deadline=Deadline(now_ms + books.policy.longest_lease_ms, EndReason.LIMIT),
-            )
-            tx.add_lease(made)
-    return lease_ids
-
-
-@contextmanager
-def _api(settings: Settings) -> Iterator[psutil.Process]:
-    """`sublet api`, once it answers."""
-    log = settings.data / "api.log"
-    with log.open("wb") as output:
-        command = [sys.executable, "-m", "sublet_hub.cli", "api"]
-        process = subprocess.Popen(
-            command, cwd=ROOT, env={"PATH": "/usr/bin:/bin", **as_environment(settings)}, stdout=output, stderr=output
-        )
-
-    def answers() -> bool:
-        assert process.poll() is None, log.read_text()
-        try:
-            return httpx.get(f"{settings.api_url}/services/sublet/health").is_success
-        except httpx.TransportError:
-            return False
-
-    try:
-        wait_until(answers, WAIT_SECONDS, "the api answers")
-        yield psutil.Process(process.pid)
-    finally:
-        process.terminate()
-        assert process.wait(WAIT_SECONDS) == 0, log.read_text()
 
 
 @contextmanager
@@ -219,33 +157,3 @@ def _processor(process: psutil.Process) -> float:
     """Seconds of processor that it took up to now."""
     times = process.cpu_times()
     return float(times.user + times.system)
-
-
-class _Hub(BaseHTTPRequestHandler):
-    """Knows tokens that are their users' names, and the admin's."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_GET(self) -> None:
-        name = self.headers["Authorization"].removeprefix("token ")
-        scopes = ["access:services", *(["custom:quotas:write"] if name == "admin" else [])]
-        body = json.dumps({"name": name, "groups": [], "scopes": scopes}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
-
-
-@contextmanager
-def _hub() -> Iterator[int]:
-    hub = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
-    hub.daemon_threads = True
-    threading.Thread(target=hub.serve_forever, daemon=True).start()
-    try:
-        yield hub.server_port
-    finally:
-        hub.shutdown()
-        hub.server_close()
