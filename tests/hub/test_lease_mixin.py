@@ -239,6 +239,27 @@ async def test_the_home_page_shows_the_lease_of_a_server(api: FakeApi, spawner: 
     assert await spawner.lease_shown() is None
 
 
+async def test_the_home_page_asks_for_all_leases_at_once(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    spawners = {name: make_spawner(LeasedSpawner, api.url, name=name) for name in ("", "train", "idle")}
+    for name in ("", "train"):
+        await spawners[name].start()
+        monkeypatch.setattr(type(spawners[name]), "active", property(lambda self: self.name != "idle"))
+    asked, everybody = [], asyncio.Event()
+    lease_shown = LeasedSpawner.lease_shown
+
+    async def together(spawner: Any) -> Any:
+        asked.append(spawner.name)
+        if len(asked) == 2:
+            everybody.set()
+        await asyncio.wait_for(everybody.wait(), 20)  # one after the other, the first would wait in vain
+        return await lease_shown(spawner)
+
+    monkeypatch.setattr(LeasedSpawner, "lease_shown", together)
+    spawners[""].user.spawners = spawners
+    shown = await spawners[""].leases_shown()
+    assert {name: lease is not None for name, lease in shown.items()} == {"": True, "train": True}
+
+
 async def test_pages_tell_why_the_last_server_of_that_name_was_ended(api: FakeApi, spawner: Any) -> None:
     api.add_lease("alice", state="ended", end_reason="idle", ended_at="2026-11-23T05:00:00.000Z")
     api.add_lease("alice", server_name="other", state="ended", end_reason="user", ended_at="2026-11-23T06:00:00.000Z")

@@ -114,6 +114,13 @@ class LeasePages(LoggingConfigurable):
 
     # ---------------------------------------------------------------- for the hub's pages
 
+    async def leases_shown(self) -> dict[str, lease_view.LeaseView | None]:
+        """The leases of all of this user's servers, by the servers' names; asked for at once, so that the home page
+        waits for the api no longer with many than with one."""
+        servers = [each for each in self.user.spawners.values() if each.active and isinstance(each, LeasePages)]
+        shown = await asyncio.gather(*(server.lease_shown() for server in servers))
+        return {server.name: lease for server, lease in zip(servers, shown, strict=True)}
+
     async def lease_shown(self) -> lease_view.LeaseView | None:
         """The running server's lease for the home page; None where there is none or the api is away."""
         if not self.lease_id:
