@@ -1,0 +1,55 @@
+"""A platform of its own for servers that end, with short notices and an idle policy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.fixtures.platform import ROOT, Platform
+
+NOTEBOOK = ROOT / ".venv-notebook" / "bin" / "jupyterhub-singleuser"
+FLAVORS = """\
+[[pools]]
+name = "simulated-gpu"
+gpu_model = "Simulated GPU"
+simulated = true
+devices = ["SIM-0", "SIM-1", "SIM-2", "SIM-3"]
+
+[pools.idle]
+after_minutes = 1
+
+[[flavors]]
+name = "one"
+title = "1 × Simulated GPU"
+pool = "simulated-gpu"
+gpus = 1
+cpus = 1
+memory_gib = 2
+prices = { guaranteed = 2000000, surplus = 1000000 }
+"""
+NOTICE_SECONDS = 12
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    if not NOTEBOOK.exists():
+        pytest.skip("no .venv-notebook: run `make setup`")
+    folder: Path = tmp_path_factory.mktemp("ways-out")
+    for each in (folder, folder.parent):
+        each.chmod(0o755)
+    settings = {
+        "SUBLET_NOTICE_SECONDS": f"{NOTICE_SECONDS},4",
+        "SUBLET_METER_TICK_SECONDS": "0.5",
+        "SUBLET_POST_INTERVAL_SECONDS": "5",
+        "SUBLET_TOKEN_CACHE_SECONDS": "2",
+        "SUBLET_SPAWN_TIMEOUT_SECONDS": "180",
+    }
+    made = Platform(folder, settings, tiny=False)
+    made.data.mkdir(mode=0o711)
+    made.data.chmod(0o711)
+    (made.data / "sublet.toml").write_text(FLAVORS, encoding="utf-8")
+    made.start()
+    yield made
+    assert made.stop() == 0
