@@ -9,7 +9,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -57,6 +57,9 @@ def until(condition: Callable[[], object], what: str, seconds: float = TIMEOUT_S
 class Cluster:
     """The cluster that KUBECONFIG names."""
 
+    leaving: list[str] = field(default_factory=list, compare=False)
+    """Namespaces that are on their way out."""
+
     @cached_property
     def version(self) -> tuple[int, int]:
         """Of the API server, such as (1, 30)."""
@@ -77,6 +80,18 @@ class Cluster:
             if len(images) >= 50 or any(_is_named(name, each) for image in images for each in image["names"] or ()):
                 return True
         return False
+
+    def wait_for_leaving(self) -> None:
+        """Until the namespaces that were removed are gone, with whatever came into them meanwhile."""
+
+        def are_gone() -> bool:
+            there = kubectl("get", "namespaces", "-o", "name").split()
+            self.leaving[:] = [name for name in self.leaving if f"namespace/{name}" in there]
+            for name in self.leaving:
+                Namespace(name, self).has_no_pods()
+            return not self.leaving
+
+        until(are_gone, "the namespaces to be gone", GONE_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -187,18 +202,23 @@ class Namespace:
             return str(error)
 
     def remove(self) -> None:
-        """Delete it with all in it, and wait until it is gone; nobody else may be left to take finalizers off."""
+        """Delete it with all in it. Its pods go at once, and are waited for; nobody else may be left to take their
+        finalizers off. That all the rest is gone takes a cluster many more seconds, in which the next test may begin
+        (`Cluster.wait_for_leaving`).
+        """
         kubectl("delete", "namespace", self.name, "--wait=false", "--ignore-not-found")
+        self.cluster.leaving.append(self.name)
+        until(self.has_no_pods, f"the pods of {self.name} to be gone", GONE_SECONDS)
 
-        def is_gone() -> bool:
-            if not kubectl("get", "namespace", self.name, "--ignore-not-found", "-o", "name").strip():
-                return True
-            for pod in self.all("pods"):
-                if pod["metadata"].get("finalizers"):
-                    self._said("patch", "pod", pod["metadata"]["name"], "--type=merge", "-p", NO_FINALIZERS)
-            return False
-
-        until(is_gone, f"namespace {self.name} to be gone", GONE_SECONDS)
+    def has_no_pods(self) -> bool:
+        """Sees to it, too."""
+        pods = self.all("pods")
+        for pod in pods:
+            if pod["metadata"].get("finalizers"):
+                self._said("patch", "pod", pod["metadata"]["name"], "--type=merge", "-p", NO_FINALIZERS)
+        if pods:
+            self._said("delete", "pods", "--all", "--force", "--grace-period=0", "--wait=false")
+        return not pods
 
 
 @contextmanager
