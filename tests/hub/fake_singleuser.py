@@ -46,6 +46,8 @@ def save() -> None:
 
 
 def main() -> None:
+    if os.environ["JUPYTERHUB_USER"].startswith("fails"):
+        sys.exit(3)
     while os.environ["JUPYTERHUB_USER"].startswith("late") and not (Path.home() / "go").exists():
         time.sleep(0.05)
     server = HTTPServer(("127.0.0.1", urlsplit(os.environ["JUPYTERHUB_SERVICE_URL"]).port or 0), Handler)

@@ -1,4 +1,5 @@
-// Asks before something is done that can't be undone; as the api's pages do (api/pages/static/js/parts.js).
+// Asks before something is done that can't be undone; as the api's pages do (api/pages/static/js/parts.js). The focus goes
+// back to where it was, or to the element that `act` gives, where that is gone.
 window.subletAsk = ({ title, text, confirm, act }) => {
   const make = (tag, props = {}, ...children) => {
     const element = Object.assign(document.createElement(tag), props);
@@ -20,8 +21,9 @@ window.subletAsk = ({ title, text, confirm, act }) => {
     go.disabled = true;
     fault.hidden = true;
     try {
-      await act();
+      const next = await act();
       dialog.close();
+      next?.focus();
     } catch (error) {
       fault.textContent = error.message;
       fault.hidden = false;
@@ -29,5 +31,5 @@ window.subletAsk = ({ title, text, confirm, act }) => {
     }
   });
   document.body.append(dialog);
-  dialog.showModal(); // the focus goes back to where it was by itself
+  dialog.showModal();
 };

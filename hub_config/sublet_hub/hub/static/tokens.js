@@ -25,7 +25,7 @@
       act: async () => {
         await window.subletHub.revokeToken(user, id);
         await renew();
-        form.elements.note.focus();
+        return form.elements.note;
       },
     });
   };
