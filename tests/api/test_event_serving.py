@@ -12,7 +12,6 @@ import httpx
 import pytest
 
 from sublet_hub.api import stream
-from sublet_hub.api.serve import ApiServer, server_config
 from sublet_hub.api.stream import StreamTimes
 from sublet_hub.credentials import ensure_secrets
 from sublet_hub.domain.lease import Lease
@@ -22,6 +21,7 @@ from sublet_hub.storage import open_store
 from sublet_hub.storage.memory import MemoryStore
 from tests.api.conftest import Running, running
 from tests.api.event_client import WAIT_SECONDS, Event, events_path, parse
+from tests.api.serving import serving
 from tests.fixtures.books import limit
 from tests.run.conftest import free_ports
 
@@ -29,22 +29,6 @@ TIMES = StreamTimes(look=0.01, leaving=0.2)
 MORE_THAN_BUFFERS_HOLD = 20_000_000
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 ALICE = {"Authorization": "token alice"}
-
-
-@asynccontextmanager
-async def serving(site: Running, listener: socket.socket, folder: Path) -> AsyncIterator[str]:
-    """Serve as `sublet api` does, until the end of the block; it must then stop, well before it would be made to."""
-    server = ApiServer(server_config(site.app, Settings(data=folder, stop_timeout_seconds=300)), site.app)
-    serve = asyncio.create_task(server.serve(sockets=[listener]))
-    port = listener.getsockname()[1]
-    async with asyncio.timeout(WAIT_SECONDS):
-        while not server.started:  # noqa: ASYNC110 - uvicorn tells nobody
-            await asyncio.sleep(0.005)
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.should_exit = True
-        await asyncio.wait_for(serve, WAIT_SECONDS)
 
 
 async def events(response: httpx.Response) -> AsyncIterator[Event]:

@@ -21,7 +21,10 @@ from sublet_hub.domain.errors import PublicError, Unavailable
 log = logging.getLogger(__name__)
 
 MOST_IN_FLIGHT = 500
-"""Requests at once; more are refused at once and not queued, so that those there are get done."""
+"""Requests at once; more are refused at once and not queued, so that those there are get done. Those whose body is
+still coming don't count: else whoever sends a few hundred of them slowly would keep everybody else out."""
+
+WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 EVENT_STREAM = (b"content-type", f"{MEDIA_TYPE}; charset=utf-8".encode())
 NO_ROUTE = "none"
@@ -62,7 +65,7 @@ class Edge:
 
         answer = _Answer(send, done)
         try:
-            await self._serve(scope, receive, answer)
+            await self._serve(scope, _Body(receive, self._count) if scope["method"] in WITH_BODY else receive, answer)
         finally:
             answer.end()
 
@@ -91,6 +94,26 @@ class Edge:
 
 def _refusal(error: PublicError, scope: Scope) -> Response:
     return answer_to(error, scope["path"], Headers(scope=scope).get("accept", ""))
+
+
+class _Body:
+    """Hands a body on as it comes; while more of it is waited for, the request is none of those being answered."""
+
+    def __init__(self, receive: Receive, count: Callable[[int], None]) -> None:
+        self._receive = receive
+        self._count = count
+        self._is_whole = False
+
+    async def __call__(self) -> Message:
+        if self._is_whole:
+            return await self._receive()
+        self._count(-1)
+        try:
+            message = await self._receive()
+        finally:
+            self._count(+1)
+        self._is_whole = not message.get("more_body", False)
+        return message
 
 
 class _Answer:

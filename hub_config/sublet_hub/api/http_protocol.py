@@ -1,19 +1,82 @@
-"""HTTP as uvicorn speaks it, and a way to hang up."""
+"""HTTP as uvicorn speaks it, a way to hang up, and no patience with clients that keep a connection and say nothing.
+
+Any code in a user's server reaches the api, and needs no token to connect.
+"""
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+from weakref import WeakKeyDictionary
+
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 HANG_UP = "sublet.hang_up"
 """An extension of the ASGI scope. Its `now` drops the connection, with what its client never read."""
 
+ARRIVE_SECONDS = 15.0
+"""A request must have come whole so long after it began, and the first one after its connection was made. Bodies have
+64 KiB at most."""
+
+MOST_WAITING = 500
+"""Connections that wait for a request, or for the rest of one. One more, and the one that waits longest is dropped: a
+client of ours just connects anew, and those that only wait never take up all the files that may be open."""
+
+Waiting = dict["HangingUp", None]
+"""Those of one server, longest first."""
+
+_waiting: WeakKeyDictionary[ServerState, Waiting] = WeakKeyDictionary()
+
 
 class HangingUp(HttpToolsProtocol):
-    """Tells the application how to hang up on a client that reads nothing.
+    """Tells the application how to hang up on a client that reads nothing, and hangs up on one that doesn't ask.
 
     Closing waits until all that was written is read: for whoever reads nothing, for ever.
     """
 
+    _late: asyncio.TimerHandle | None = None
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._waiting = _waiting.setdefault(self.server_state, {})
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._wait()
+        self._hurry()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait_no_more()
+        super().connection_lost(exc)
+
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self.scope["extensions"] = {HANG_UP: {"now": self.transport.abort}}
+        self._hurry()
+
+    def on_message_complete(self) -> None:
+        self._wait_no_more()
+        super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self.transport.is_closing():
+            self._wait()
+
+    def _hurry(self) -> None:
+        if self._late is None:
+            self._late = self.loop.call_later(ARRIVE_SECONDS, self.transport.abort)
+
+    def _wait(self) -> None:
+        self._waiting[self] = None
+        if len(self._waiting) > MOST_WAITING:
+            longest = next(iter(self._waiting))
+            del self._waiting[longest]
+            longest.transport.abort()
+
+    def _wait_no_more(self) -> None:
+        self._waiting.pop(self, None)
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
