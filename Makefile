@@ -65,6 +65,10 @@ lab-check: setup  ## check the JupyterLab extension: types, tests, format, and i
 lab-api: setup  ## write the JupyterLab extension's types of the API anew, from docs/openapi.json
 	@$(BIN)/python -m scripts.lab api
 
+.PHONY: lab-words
+lab-words: setup  ## bring the JupyterLab extension's translations up to its source
+	@$(BIN)/python -m scripts.lab words
+
 .PHONY: docs
 docs: setup  ## write the pages of docs/ that are made from the code
 	@$(BIN)/python -m scripts.docs

@@ -8,14 +8,29 @@ type Named = Pick<Limit, "window" | "flavor"> & { readonly what: string };
 
 /** `GPU time this week`, `GPUs at once on h100`. */
 export function limitName(limit: Named, words: Words): string {
-  const what: Record<string, string> = {
+  return limitText(limit, words, {
     gpu_seconds: words.__("GPU time"),
     money_microunits: words.__("Money"),
     model_tokens: words.__("Model tokens"),
     gpus: words.__("GPUs at once"),
     leases: words.__("Leases at once"),
     lease_seconds: words.__("Time per lease"),
-  };
+  });
+}
+
+/** The same within a sentence: how it is written there depends on the language. */
+function limitNameWithin(limit: Named, words: Words): string {
+  return limitText(limit, words, {
+    gpu_seconds: words.__("GPU time"),
+    money_microunits: words.__("money"),
+    model_tokens: words.__("model tokens"),
+    gpus: words.__("GPUs at once"),
+    leases: words.__("leases at once"),
+    lease_seconds: words.__("time per lease"),
+  });
+}
+
+function limitText(limit: Named, words: Words, what: Record<string, string>): string {
   const on = limit.flavor ? words.__("on %1", limit.flavor) : "";
   return [what[limit.what] ?? limit.what, windowText(limit.window, words), on].filter(Boolean).join(" ");
 }
@@ -53,7 +68,7 @@ export function resets(limit: Limit, now: number, words: Words): string {
 export function deadlineReason(lease: Lease, words: Words): string {
   const bound = lease.deadline_limit;
   if (bound && lease.deadline_reason === "quota") {
-    return words.__("when %1 of %2 is used up", lower(limitName(bound, words)), accountName(bound.subject, words));
+    return words.__("when %1 of %2 is used up", limitNameWithin(bound, words), accountName(bound.subject, words));
   }
   const reasons: Record<string, string> = {
     quota: words.__("when the quota is used up"),
@@ -120,8 +135,4 @@ export function idleTip(idleMinutes: number, stopAfter: number | null, rate: str
   return stopAfter === null && idleMinutes >= 10
     ? words.__("Idle for %1 min. Stop it when you are done: it costs %2 an hour.", idleMinutes, rate)
     : null;
-}
-
-function lower(text: string): string {
-  return text.startsWith("GPU") ? text : text.charAt(0).toLowerCase() + text.slice(1);
 }
