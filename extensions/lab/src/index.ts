@@ -18,11 +18,15 @@ import { Panel } from "./panel";
 import { Requests } from "./request";
 import { openDocuments, saveDocuments } from "./saving";
 import { Session } from "./session";
+import { sleep } from "./tabs";
 import { Status } from "./status";
 
 const OPEN_PANEL = "sublet:open-panel";
 const SAVE_ALL = "sublet:save-all";
 const GO_TO_NOTICE = "sublet:go-to-notice";
+
+/** A page that never gets done with restoring its layout is told of its lease all the same. */
+const START_AT_LATEST_MS = 10_000;
 
 interface ISublet {
   readonly session: Session;
@@ -44,7 +48,8 @@ const session: JupyterFrontEndPlugin<ISublet> = {
     const saveAll = (until: number) => saveDocuments(openDocuments(app.shell, documents), until);
     const settings = app.serviceManager.serverSettings;
     const made = new Session(new Requests(settings), saveAll, settings.baseUrl);
-    made.start();
+    // Until JupyterLab is there to work in, it needs the browser's few connections and the processor for itself.
+    void Promise.race([app.restored, sleep(START_AT_LATEST_MS)]).then(() => made.start());
     return { session: made, doings: new Doings(made, words), words };
   },
 };

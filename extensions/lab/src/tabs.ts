@@ -124,6 +124,6 @@ function saveId(event: StreamEvent): string {
   return (JSON.parse(event.data) as { id: string }).id;
 }
 
-function sleep(ms: number): Promise<void> {
+export function sleep(ms: number): Promise<void> {
   return new Promise(done => setTimeout(done, Math.max(0, ms)));
 }
