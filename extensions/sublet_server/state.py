@@ -136,4 +136,5 @@ WHY = {
     "idle": " because it has been idle",
     "admin": " because an admin has ended it",
     "user": " as you asked",
+    "shutdown": " because the platform is shut down",
 }

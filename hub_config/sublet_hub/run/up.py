@@ -84,7 +84,8 @@ def stop(platform: Platform, settings: Settings) -> None:
     try:
         platform.stop("hub")
         _record_shutdown(settings)
-        ended = stop_all(LocalCluster(settings.data), platform.wait_until, settings.stop_timeout_seconds)
+        patience = settings.stop_grace_seconds + settings.stop_timeout_seconds
+        ended = stop_all(LocalCluster(settings.data), platform.wait_until, patience)
         platform.stop("meter")
     finally:
         platform.stop_all()

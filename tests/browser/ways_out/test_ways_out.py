@@ -1,42 +1,66 @@
-"""Every way out saves: each is gone through to its end, with edits in a real browser that are not saved."""
+"""Every way out saves: each is gone through to its end, with edits in a real browser that are not saved.
+
+Two users: one whose servers end one after the other, each way once, and one who does nothing meanwhile.
+"""
 
 from __future__ import annotations
 
 import re
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import psutil
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Browser, expect
 
 from tests.browser.ways_out.work import Work
-from tests.fixtures.browser import Contexts
 from tests.fixtures.platform import Platform
 
 pytestmark = [pytest.mark.browser, pytest.mark.platform, pytest.mark.slow, pytest.mark.timeout(600)]
+
+IDLE_SECONDS = 300
+"""A whole quiet minute of the clock, the minute of notice, and what a busy machine takes."""
+
+LATE_SECONDS = 2
+"""After the deadline, on a machine that has much else to do. That it is one is for tests/bench/end_of_lease.py."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def idler(platform: Platform, chromium: Browser) -> Iterator[Work]:
+    """Somebody who edits something at the beginning and leaves it so, with the page open."""
+    with chromium.new_context(base_url=platform.url) as context:
+        work = Work(platform, context, "ida")
+        work.begin("left alone")
+        yield work
+
+
+@pytest.fixture(scope="module")
+def work(platform: Platform, chromium: Browser, idler: Work) -> Iterator[Work]:
+    with chromium.new_context(base_url=platform.url) as context:
+        yield Work(platform, context, "noa")
+
+
+# -------------------------------------------------------------------- what happens
 
 
 def lower(what: str, limit: int, window: str | None = None) -> Callable[[Work], None]:
     """An admin lowers a quota of the user's."""
 
     def lowered(work: Work) -> None:
-        set_quota(work, [{"what": what, "limit": limit, "window": window}])
+        with work.platform.admin() as admin:
+            body = {"limits": [{"what": what, "limit": limit, "window": window, "flavor": None}]}
+            admin.put(f"/hub/api/quotas/users/{work.user}", json=body).raise_for_status()
 
     return lowered
-
-
-def set_quota(work: Work, limits: list[dict[str, object]]) -> None:
-    with work.platform.admin() as admin:
-        body = {"limits": [{"flavor": None, **limit} for limit in limits]}
-        admin.put(f"/hub/api/quotas/users/{work.user}", json=body).raise_for_status()
 
 
 def admin_stops(**how: bool) -> Callable[[Work], None]:
     def stop(work: Work) -> None:
         with work.platform.admin() as admin:
-            path = f"/services/sublet/api/leases/{work.lease['id']}/stop"
+            path = f"/services/sublet/api/leases/{work.lease_id}/stop"
             admin.post(path, json={"why": "a test", **how}).raise_for_status()
 
     return stop
@@ -66,11 +90,14 @@ def send_sigterm(work: Work) -> None:
     (server,) = (
         process
         for process in psutil.process_iter(["cmdline", "environ"])
-        if "jupyterhub-singleuser" in " ".join(process.info["cmdline"] or ())
-        and (process.info["environ"] or {}).get("JUPYTERHUB_USER") == work.user
-        and "sublet_hub.cluster.supervisor" not in " ".join(process.info["cmdline"] or ())
+        if "jupyterhub-singleuser" in (line := " ".join(process.info["cmdline"] or ()))
+        and "sublet_hub.cluster.supervisor" not in line
+        and (process.info["environ"] or {}).get("SUBLET_LEASE_ID") == work.lease_id
     )
     server.send_signal(signal.SIGTERM)
+
+
+# -------------------------------------------------------------------- what is to come of it
 
 
 @dataclass(frozen=True)
@@ -84,52 +111,81 @@ class Way:
     told: str | None = None
 
 
+LIMIT = Way(
+    lower("lease_seconds", 10),
+    "limit",
+    "It reaches the longest time that a lease may last",
+    "because it reached the longest time that a lease may last.",
+)
+PAGE = Way(on_a_page("/services/sublet/"), "user")
+ADMIN = Way(admin_stops(), "admin", "An admin has ended it", "because an administrator stopped it.")
 WAYS = {
-    "quota": Way(lower("gpu_seconds", 1, "day"), "quota", "GPU time today .* is used up", "a quota was used up"),
-    "limit": Way(
-        lower("lease_seconds", 10),
-        "limit",
-        "It reaches the longest time that a lease may last",
-        "it reached the longest time that a lease may last",
+    "quota": Way(
+        lower("gpu_seconds", 1, "day"), "quota", "GPU time today .* is used up", "because a quota was used up."
     ),
-    "admin": Way(admin_stops(), "admin", "An admin has ended it", "an administrator stopped it"),
-    "admin-at-once": Way(
-        admin_stops(immediately=True), "admin", "An admin has ended it", "an administrator stopped it"
-    ),
-    "panel": Way(in_the_panel, "user"),
-    "usage-page": Way(on_a_page("/services/sublet/"), "user"),
-    "hub": Way(on_a_page("/hub/home"), "user"),
-    "sigterm": Way(send_sigterm, "exited", None, "its process was told to end, by a signal from outside"),
+    "limit": LIMIT,
+    "admin": ADMIN,
+    "admin, at once": Way(admin_stops(immediately=True), "admin", ADMIN.banner, ADMIN.told),
+    "user, in the panel": Way(in_the_panel, "user"),
+    "user, on the usage page": PAGE,
+    "user, at the hub": Way(on_a_page("/hub/home"), "user"),
+    "signal": Way(send_sigterm, "exited", None, "its process was told to end, by a signal from outside."),
 }
 
 
 @pytest.mark.parametrize("name", WAYS)
-def test_what_was_not_saved_is_there_again(name: str, platform: Platform, contexts: Contexts) -> None:
+def test_what_was_not_saved_is_there_again(name: str, work: Work) -> None:
     way = WAYS[name]
-    work = Work(platform, contexts(base_url=platform.url), f"user-{name}")
+    work.begin(f"edited before the end by {name}")
     way.happens(work)
-    check_the_end(work, way)
-
-
-def check_the_end(work: Work, way: Way) -> None:
     ended = work.wait_ended()
+    check_end(work, ended, way)
+    assert work.has_checkpoint, "the kernel's function ran to its end"
+    go_on(work, way.told)
+
+
+@pytest.mark.parametrize("way", [LIMIT, PAGE], ids=["limit", "user, on the usage page"])
+def test_a_function_that_takes_too_long_is_cut_off_and_told_of(way: Way, work: Work) -> None:
+    work.begin(f"edited while a function takes too long, {way.reason}", callback_seconds=3600)
+    way.happens(work)
+    check_end(work, work.wait_ended(), way)
+    assert not work.has_checkpoint
+    go_on(work, "A function that was to run before the end (sublet.on_notice) failed, or was cut off unfinished.")
+
+
+def test_an_idle_lease_ends_with_all_that_was_not_saved(idler: Work) -> None:
+    ended = idler.wait_ended(IDLE_SECONDS)
+    check_end(idler, ended, Way(send_sigterm, "idle", "It has been idle"))
+    assert idler.has_checkpoint, "the kernel's function ran to its end"
+    go_on(idler, "because nothing had run in it for a while.")
+    idler.stop()
+
+
+def test_the_platforms_own_end_saves_as_well(platform: Platform, work: Work) -> None:
+    """Last of all: everything is stopped by Ctrl-C, and started again."""
+    work.begin("edited before the platform stops")
+    assert platform.stop() == 0
+    platform.start()
+    check_end(work, work.wait_ended(), Way(send_sigterm, "shutdown"))
+    assert work.has_checkpoint, "the kernel's function ran to its end"
+    go_on(work, "because the platform was shut down.")
+    work.stop()
+
+
+def check_end(work: Work, ended: dict[str, Any], way: Way) -> None:
+    """It ended for the right reason and on time, its user was warned and its kernel told, and all edits are saved."""
     assert ended["end_reason"] == way.reason
+    late = datetime.fromisoformat(ended["ended_at"]) - datetime.fromisoformat(ended["deadline_at"])
+    assert late.total_seconds() < LATE_SECONDS
     work.check_saved()
-    assert any(each["ending"] for each in work.checkpoints()), "the kernel has heard of the end"
-    assert (work.home / "checkpointed").exists(), "the function ran to its end"
+    assert any(each["ending"] for each in work.heard()), "the kernel has heard of the end"
     if way.banner:
         assert re.search(way.banner, work.alerts()), work.alerts()
-    give_quota_back(work)
-    page = work.start_again()
-    if way.told:
-        expect(page.get_by_role("alert")).to_contain_text(f"because {way.told}.", timeout=60_000)
-    end(work)
 
 
-def give_quota_back(work: Work) -> None:
-    with work.platform.admin() as admin:
-        admin.delete(f"/hub/api/quotas/users/{work.user}")
-
-
-def end(work: Work) -> None:
-    work.session.stop_server()
+def go_on(work: Work, told: str | None) -> None:
+    """With the user's own quota gone, start again, and read what is told."""
+    work.give_quota_back()
+    work.start_again()
+    if told:
+        expect(work.page.get_by_role("alert")).to_contain_text(told, timeout=60_000)

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.fixtures.cells import start_server
 from tests.fixtures.lab import in_lab
@@ -16,21 +16,21 @@ from tests.fixtures.platform import Platform, Session, wait_until
 
 NOTEBOOK, NOTES = "train.ipynb", "notes.md"
 STARTED_SECONDS = 180
-CELL_MS = 120_000
 ENDED_SECONDS = 60
+SHOWN_MS = 120_000
 
 CHECKPOINT = """\
-import json, time, sublet
+import json, os, pathlib, time, sublet
 
 @sublet.on_notice
 def checkpoint(notice):
-    with open("checkpoint.jsonl", "a") as file:
+    with open("heard.jsonl", "a") as file:
         file.write(json.dumps({"ending": notice.ending, "reason": notice.reason}) + "\\n")
     if notice.ending:
-        time.sleep(LASTS)
-        open("checkpointed", "x").close()
+        time.sleep(float(pathlib.Path("lasts").read_text()))
+        pathlib.Path("checkpoint").touch()
 
-print("listening")"""
+print("listening in", os.environ["SUBLET_LEASE_ID"])"""
 
 NO_AUTOSAVE = json.dumps({"autosave": False})
 
@@ -45,21 +45,38 @@ new MutationObserver(() => {
 
 
 class Work:
-    """Begun on construction. `user` is new on the platform."""
+    """One user's work, in one server after the other."""
 
-    def __init__(self, platform: Platform, context: BrowserContext, user: str, callback_seconds: float = 0.5) -> None:
+    def __init__(self, platform: Platform, context: BrowserContext, user: str) -> None:
         self.platform = platform
         self.user = user
-        self.session: Session = platform.sign_in(user)
+        self.lease_id = ""
+        self._session: Session = platform.sign_in(user)
         self._context = context
-        self._start_server()
-        self._put_documents(CHECKPOINT.replace("LASTS", str(callback_seconds)))
-        self.page = self._open_lab(f"/lab/tree/{NOTEBOOK}")
+        self._page: Page | None = None
+        self._edited = ""
+
+    # ---------------------------------------------------------------- at work
+
+    def begin(self, edit: str, callback_seconds: float = 0.2) -> None:
+        """Be at work: both documents edited and not saved, the kernel listening. Goes on in a server that runs."""
+        if not self._is_at_work:
+            self._come()
+        for name in ("heard.jsonl", "checkpoint"):
+            (self.home / name).unlink(missing_ok=True)
+        self._put("lasts", {"type": "file", "format": "text", "content": str(callback_seconds)})
+        self._go_to(NOTEBOOK)
         self._run_cell()
-        self.page.get_by_role("listitem", name=re.compile(f"^Name: {NOTES}")).dblclick()
-        self._edit(self._text_editor(), f"the notes of {user}")
-        self.page.get_by_role("tab", name=NOTEBOOK).click()
-        self._edit(self._cell(1), f"# the edit of {user}")
+        self._edited = edit
+        self._edit(self._cell(1), f"# {edit}")
+        self._go_to(NOTES)
+        self._edit(self._text(), edit)
+        assert not any(self._saved()), "something saves by itself: nothing of this would prove anything"
+
+    @property
+    def page(self) -> Page:
+        assert self._page is not None
+        return self._page
 
     # ---------------------------------------------------------------- afterwards
 
@@ -70,7 +87,8 @@ class Work:
     @property
     def lease(self) -> dict[str, Any]:
         """The lease in which the work was done."""
-        return self.platform.leases(user=self.user)[-1]
+        (found,) = (lease for lease in self.platform.leases(user=self.user) if lease["id"] == self.lease_id)
+        return found
 
     def wait_ended(self, seconds: float = ENDED_SECONDS) -> dict[str, Any]:
         """The lease, when it has ended."""
@@ -81,57 +99,90 @@ class Work:
         """All that was put before the user's eyes."""
         return "\n".join(self.page.evaluate("window.alertsSeen"))
 
-    def checkpoints(self) -> list[dict[str, Any]]:
+    def heard(self) -> list[dict[str, Any]]:
         """What the kernel's function was called for."""
-        return [json.loads(line) for line in (self.home / "checkpoint.jsonl").read_text().splitlines()]
+        return [json.loads(line) for line in (self.home / "heard.jsonl").read_text(encoding="utf-8").splitlines()]
+
+    @property
+    def has_checkpoint(self) -> bool:
+        return (self.home / "checkpoint").exists()
 
     def check_saved(self) -> None:
         """All edits are in the files."""
-        cells = json.loads((self.home / NOTEBOOK).read_text(encoding="utf-8"))["cells"]
-        assert f"# the edit of {self.user}" in "".join(cells[1]["source"])
-        assert f"the notes of {self.user}" in (self.home / NOTES).read_text(encoding="utf-8")
+        assert self._saved() == (True, True), f"(notebook, text) of {self.user}"
 
-    def start_again(self) -> Page:
+    def start_again(self) -> None:
         """Another server, and JupyterLab as it comes: the same documents are open, with all edits."""
-        self.page.close()
-        wait_until(lambda: self.session.server() is None, ENDED_SECONDS, "the hub knows that the server is gone")
+        self.leave()
+        wait_until(lambda: self._session.server() is None, ENDED_SECONDS, "the hub knows that the server is gone")
         self._start_server()
-        page = self.page = self._open_lab("/lab")
-        expect(page.get_by_role("tab", name=NOTES)).to_be_visible(timeout=CELL_MS)
-        page.get_by_role("tab", name=NOTES).click()
-        expect(self._text_editor()).to_contain_text(f"the notes of {self.user}", timeout=CELL_MS)
-        page.get_by_role("tab", name=NOTEBOOK).click()
-        expect(self._cell(1)).to_contain_text(f"# the edit of {self.user}", timeout=CELL_MS)
-        return page
+        self._open_lab("/lab")
+        self._go_to(NOTES)
+        expect(self._text()).to_contain_text(self._edited, timeout=SHOWN_MS)
+        self._go_to(NOTEBOOK)
+        expect(self._cell(1)).to_contain_text(f"# {self._edited}", timeout=SHOWN_MS)
+
+    def give_quota_back(self) -> None:
+        """What the user has is the default quota again."""
+        with self.platform.admin() as admin:
+            admin.delete(f"/hub/api/quotas/users/{self.user}")
+
+    def leave(self) -> None:
+        """Close the page. Whatever comes next begins with a new one."""
+        if self._page is not None:
+            self._page.close()
+            self._page = None
+
+    def stop(self) -> None:
+        self._session.stop_server()
 
     # ---------------------------------------------------------------- within
 
-    def _start_server(self) -> None:
-        start_server(self.session, STARTED_SECONDS, flavor="one", tier="surplus")
+    @property
+    def _is_at_work(self) -> bool:
+        return self._page is not None and self.lease["state"] == "active"
 
-    def _put_documents(self, code: str) -> None:
+    def _come(self) -> None:
+        """Open JupyterLab with both documents, whatever was before."""
+        self.leave()
+        self.give_quota_back()
+        wait_until(lambda: self._session.server() is None, ENDED_SECONDS, "the hub knows of no server")
+        self._start_server()
+        self._put_documents()
+        self._open_lab(f"/lab/tree/{NOTEBOOK}")
+        self.page.get_by_role("listitem", name=re.compile(f"^Name: {NOTES}")).dblclick()
+
+    def _start_server(self) -> None:
+        start_server(self._session, STARTED_SECONDS, flavor="one", tier="surplus")
+        (lease,) = (each for each in self.platform.leases(user=self.user) if each["state"] in {"granted", "active"})
+        self.lease_id = lease["id"]
+
+    def _put_documents(self) -> None:
         def cell(name: str, source: str) -> dict[str, Any]:
             return {"cell_type": "code", "id": name, "metadata": {}, "execution_count": None, "outputs": [],
                     "source": source}  # fmt: skip
 
         notebook = {
-            "cells": [cell("one", code), cell("two", "# to be edited")],
+            "cells": [cell("one", CHECKPOINT), cell("two", "# to be edited")],
             "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
             "nbformat": 4,
             "nbformat_minor": 5,
         }
-        base = f"/user/{self.user}"
-        client = self.session.client
-        settings = f"{base}/lab/api/settings/@jupyterlab/docmanager-extension:plugin"
-        client.put(settings, json={"raw": NO_AUTOSAVE}).raise_for_status()
-        for name, document in (
-            (NOTEBOOK, {"type": "notebook", "format": "json", "content": notebook}),
-            (NOTES, {"type": "file", "format": "text", "content": "Notes.\n"}),
-        ):
-            client.put(f"{base}/api/contents/{name}", json=document).raise_for_status()
+        self._put(NOTEBOOK, {"type": "notebook", "format": "json", "content": notebook})
+        self._put(NOTES, {"type": "file", "format": "text", "content": "Notes.\n"})
+        settings = f"/user/{self.user}/lab/api/settings/@jupyterlab/docmanager-extension:plugin"
+        self._session.client.put(settings, json={"raw": NO_AUTOSAVE}).raise_for_status()
 
-    def _open_lab(self, path: str) -> Page:
-        page = self._context.new_page()
+    def _put(self, name: str, document: dict[str, Any]) -> None:
+        self._session.client.put(f"/user/{self.user}/api/contents/{name}", json=document).raise_for_status()
+
+    def _saved(self) -> tuple[bool, bool]:
+        cells = json.loads((self.home / NOTEBOOK).read_text(encoding="utf-8"))["cells"]
+        notes = (self.home / NOTES).read_text(encoding="utf-8")
+        return (f"# {self._edited}" in "".join(cells[1]["source"]), self._edited in notes)
+
+    def _open_lab(self, path: str) -> None:
+        page = self._page = self._context.new_page()
         page.add_init_script(NOTE_ALERTS)
         page.goto(f"/user/{self.user}{path}")
         if page.get_by_label("Username").count():
@@ -139,34 +190,36 @@ class Work:
             page.get_by_label("Password").fill(self.platform.credentials()["user_password"])
             page.get_by_role("button", name="Sign in").click()
         in_lab(page, STARTED_SECONDS)
-        page.locator(".sublet-Status-button").wait_for(timeout=CELL_MS)
-        return page
+        page.locator(".sublet-Status-button").wait_for(timeout=SHOWN_MS)
 
     def _run_cell(self) -> None:
-        page = self.page
         wait_until(self._has_kernel, STARTED_SECONDS, f"the notebook of {self.user} has a kernel")
-        idle = '.jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status="idle"]'
-        page.locator(idle).wait_for(timeout=CELL_MS)
-        output = page.locator(".jp-NotebookPanel .jp-OutputArea-output").first
+        self.page.locator('.jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(
+            timeout=SHOWN_MS
+        )
         self._cell(0).click()
-        page.keyboard.press("Shift+Enter")
-        expect(output).to_contain_text("listening", timeout=CELL_MS)
+        self.page.keyboard.press("Shift+Enter")
+        output = self.page.locator(".jp-NotebookPanel .jp-OutputArea-output").first
+        expect(output).to_contain_text(f"listening in {self.lease_id}", timeout=SHOWN_MS)
 
     def _has_kernel(self) -> bool:
         """Before the page has one, running a cell asks which it is to be."""
-        sessions = self.session.client.get(f"/user/{self.user}/api/sessions").raise_for_status().json()
+        sessions = self._session.client.get(f"/user/{self.user}/api/sessions").raise_for_status().json()
         return any(
             each["kernel"]["connections"] > 0 and each["kernel"]["execution_state"] == "idle" for each in sessions
         )
 
-    def _edit(self, editor: Any, text: str) -> None:
+    def _go_to(self, name: str) -> None:
+        self.page.get_by_role("tab", name=name).click(timeout=SHOWN_MS)
+
+    def _edit(self, editor: Locator, text: str) -> None:
         editor.click()
         self.page.keyboard.press("Control+End")
         self.page.keyboard.insert_text(f"\n{text}")
         expect(editor).to_contain_text(text)
 
-    def _cell(self, number: int) -> Any:
+    def _cell(self, number: int) -> Locator:
         return self.page.locator(".jp-NotebookPanel .jp-CodeCell .cm-content").nth(number)
 
-    def _text_editor(self) -> Any:
+    def _text(self) -> Locator:
         return self.page.locator(".jp-FileEditor .cm-content")
