@@ -31,6 +31,9 @@ TOKEN = os.environ.get("JUPYTERHUB_API_TOKEN", "")
 SELF = HOME / "hostile.py"
 CONFIG = HOME / ".jupyter" / "jupyter_server_config.py"
 FLOODERS = 3
+FORGED_KERNELS = 99
+FORGED: dict[str, int] = {}
+"""What forged reports were answered, how often."""
 LIE_PORT_FILE = HOME / "lie-port"
 
 Answer = tuple[int, str]
@@ -65,7 +68,7 @@ def record(seconds: float = 0, busy: int = 0, percent: int = 0) -> dict[str, obj
     """A forged record."""
     memory = {"memory_used_bytes": percent, "memory_total_bytes": 100}
     gpu = {"device": "GPU-forged", "utilisation_percent": percent, **memory}
-    return {"at": moment(seconds), "seconds": 60, "gpus": [gpu], "kernels": 9, "kernels_busy": busy}
+    return {"at": moment(seconds), "seconds": 60, "gpus": [gpu], "kernels": FORGED_KERNELS, "kernels_busy": busy}
 
 
 def thefts(public: str, user: str, lease: str, direct: str, me: str) -> Iterator[Attempt]:
@@ -300,6 +303,19 @@ def flood(pause: float = 0.0) -> None:
         fresh = HOME / "flood.new"
         fresh.write_text(json.dumps(counts.copy()))
         fresh.replace(HOME / "flood.json")
+
+
+def forge(others: list[str]) -> None:
+    """Report work for one's own lease ahead of the extension, and that others do nothing, until the end."""
+    api = os.environ["SUBLET_API_URL"]
+    while True:
+        told = [("own", LEASE, record(ahead, busy=1, percent=100)) for ahead in (0, 60)]
+        told += [("another", lease, record()) for lease in others]
+        for whose, lease, forged in told:
+            status, _ = ask("POST", f"{api}/leases/{lease}/activity", {"records": [forged]}, TOKEN)
+            FORGED[f"{whose} {status}"] = FORGED.get(f"{whose} {status}", 0) + 1
+        (HOME / "forged.json").write_text(json.dumps(FORGED.copy()))
+        time.sleep(5)
 
 
 def _hold_stream(own: str) -> socket.socket:
