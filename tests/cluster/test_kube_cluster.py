@@ -165,6 +165,18 @@ def test_what_was_made_past_us_is_kept_from_vanishing_and_limited_without_a_ward
     assert body["metadata"]["finalizers"] == ["example.org/other", names.FINALIZER]
     assert body["metadata"]["resourceVersion"] == stored["metadata"]["resourceVersion"]
     assert body["spec"] == {"activeDeadlineSeconds": 75}
+    assert not meter.observed().guarded
+
+
+@pytest.mark.parametrize("reason", ["user", "idle"])
+def test_what_can_be_taken_back_is_not_made_to_last_without_a_warden(meter: Meter, reason: str) -> None:
+    by_hand = pod(RUNNING)
+    by_hand["spec"]["containers"] = [{"name": "notebook"}]
+    meter.kube.put(PODS, by_hand)
+    meter.until_known()
+    meter.cluster.observe()
+    meter.cluster.arm(ID, 1_795_428_000_000 + 60_000, reason)
+    assert "spec" not in meter.kube.requests[-1].body
 
 
 def test_no_finalizer_is_put_on_what_is_being_deleted(meter: Meter) -> None:

@@ -87,6 +87,14 @@ def test_what_was_told_to_stop_is_asked_to_at_once_and_its_deadline_is_armed() -
     assert planned(told, seen(armed_deadline_ms=NOW + 6_000), NOW + 5_000) == asked[:1]
 
 
+def test_what_nothing_else_ends_is_stopped_at_its_deadline() -> None:
+    due = lease(deadline=Deadline(NOW + 6_000, EndReason.USER))
+    unguarded = seen(armed_deadline_ms=NOW + 6_000, guarded=False)
+    assert planned(due, unguarded, NOW + 5_999) == []
+    assert planned(due, unguarded, NOW + 6_000) == [Stop("l1")]
+    assert planned(due, seen(armed_deadline_ms=NOW + 6_000), NOW + 6_000) == []
+
+
 def test_a_notice_is_asked_for_once() -> None:
     deadline = Deadline(NOW + 200_000, EndReason.QUOTA)
     near, running = lease(deadline=deadline), seen(armed_deadline_ms=deadline.at_ms)

@@ -58,6 +58,8 @@ class Observed:
     on: neither that the server runs, nor that it doesn't. It is for an admin to look at."""
     claims: Claims | None = None
     """What it says of itself, where the cluster lets others than us start things."""
+    guarded: bool = True
+    """Whether something ends it at a deadline that may yet be moved out. Else it is to be stopped then."""
 
     @property
     def running(self) -> bool:

@@ -183,7 +183,7 @@ def _for_running(
     if now_ms > lease.deadline.at_ms + policy.end_margin_ms + OVERDUE_MS:
         yield Fault(lease.id, "overdue", "it runs past its deadline; what should have ended it is broken")
         yield Stop(lease.id)
-    elif lease.state is LeaseState.ENDING:
+    elif lease.state is LeaseState.ENDING or (not seen.guarded and now_ms >= lease.deadline.at_ms):
         yield Stop(lease.id)
     if seen.armed_deadline_ms != lease.deadline.at_ms:
         yield Arm(lease.id, lease.deadline.at_ms, lease.deadline.reason.value)

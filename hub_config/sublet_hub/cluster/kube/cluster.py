@@ -26,6 +26,9 @@ BLIND_MS = 30_000
 
 FIRST_LIST_SECONDS = 60.0
 
+PLANNED = frozenset({EndReason.USER, EndReason.IDLE})
+"""What may be taken back (decision 013)."""
+
 
 @dataclass(frozen=True, slots=True)
 class KubeOptions:
@@ -103,7 +106,7 @@ class KubeCluster:
 
         A pod that was made past us is made to hold: the finalizer keeps its end from vanishing, and where it has no
         warden, its `activeDeadlineSeconds` is the only deadline that holds without us, though it can't be moved out
-        again.
+        again. So one that its user may take back is left to the meter, which stops the pod then (`Observed.guarded`).
         """
         pod = self._pod(lease_id)
         metadata: dict[str, object] = {
@@ -118,7 +121,7 @@ class KubeCluster:
             pod.spec.active_deadline_seconds,
             pod.status.start_time,
             deadline_ms,
-            reason if _has_warden(pod) else EndReason.ADMIN,
+            reason if identity.has_warden(pod) or reason in PLANNED else EndReason.ADMIN,
         )
         if lowered is not None:
             change["spec"] = {"activeDeadlineSeconds": lowered}
@@ -186,7 +189,3 @@ class KubeCluster:
             self._connection.delete(PODS, pod.metadata.name, uid=pod.metadata.uid, namespace=self._namespace)
         except (NotFound, Conflict):  # it is gone, and another may have its name
             return
-
-
-def _has_warden(pod: Pod) -> bool:
-    return any(each.name == names.WARDEN for each in (*pod.spec.containers, *pod.spec.init_containers))

@@ -81,3 +81,8 @@ def with_devices(containers: Iterable[Container]) -> frozenset[str]:
 def _gpus_in(container: Container) -> int:
     limits = (container.resources.limits if container.resources else None) or {}
     return sum(int(amount) for resource, amount in limits.items() if amount.isdigit() and _GPU.search(resource))
+
+
+def has_warden(pod: Pod) -> bool:
+    """Whether its deadline is enforced in it."""
+    return any(each.name == names.WARDEN for each in (*pod.spec.containers, *pod.spec.init_containers))

@@ -56,6 +56,7 @@ def read(pod: Pod, lease_id: str, vouched: Vouched) -> Observed:
         armed_deadline_ms=armed_deadline(pod),
         alive_at_ms=alive,
         claims=identity.claims_of(pod),
+        guarded=identity.has_warden(pod),
     )
 
 
