@@ -33,7 +33,8 @@ def test_a_lease_is_shown_and_stopped_from_the_panel(platform: Platform, sign_in
 
     tree = page.context.new_page()
     tree.goto(page.url.partition("/lab")[0] + "/tree")
-    expect(tree.locator(".sublet-Status-button")).to_have_accessible_name(re.compile(r"left, .* so far"), timeout=60_000)
+    item = tree.locator(".sublet-Status-button")
+    expect(item).to_have_accessible_name(re.compile(r"left, .* so far"), timeout=60_000)
     tree.close()
 
     page.locator('.jp-LauncherCard[data-category="Other"]', has_text="Text File").click()

@@ -1,4 +1,4 @@
-"""Our sentences in another language, by JupyterLab's own way: its setting, a language pack, and our catalogue beside it."""
+"""Our sentences in another language, by JupyterLab's own way: a setting, a language pack, our catalogue beside it."""
 
 from __future__ import annotations
 
