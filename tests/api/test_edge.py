@@ -11,6 +11,7 @@ from starlette.types import Message
 
 from sublet_hub.api import edge
 from sublet_hub.api.routers import pools
+from sublet_hub.api.session import Sessions
 from sublet_hub.domain.errors import Unavailable
 from sublet_hub.storage import reporting
 from sublet_hub.storage.memory import MemoryStore
@@ -48,6 +49,8 @@ async def test_people_get_a_page_where_they_asked_for_one(platform: Running) -> 
     missing = await platform.ask("GET", "/services/sublet/<script>", headers=html)
     assert (missing.status_code, missing.headers["content-type"]) == (404, "text/html; charset=utf-8")
     assert "<script>" not in missing.text
+    assert "script-src 'nonce-" in missing.headers["content-security-policy"]
+    assert "stylesheet" in missing.text
     problem(await platform.ask("GET", f"{API}/nothing", "admin", html), 404, "not-found")
 
 
@@ -97,6 +100,24 @@ async def test_a_database_that_does_not_answer_is_unavailable(
     problem(await platform.ask("GET", f"{QUOTAS}/default", "admin"), 503, "unavailable")
     problem(await platform.ask("PUT", f"{QUOTAS}/default", "admin", json={"limits": []}), 503, "unavailable")
     assert (await platform.ask("GET", "/services/sublet/health")).json() == {"status": "ok"}
+
+
+async def test_people_are_told_on_a_page_of_what_nobody_foresaw(
+    platform: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("the password is swordfish")
+
+    monkeypatch.setattr(Sessions, "token", broken)
+    html = {"Accept": "text/html,*/*"}
+    failed = await platform.ask("GET", "/services/sublet/", headers=html)
+    assert (failed.status_code, failed.headers["content-type"]) == (500, "text/html; charset=utf-8")
+    assert "Something went wrong on our side" in failed.text
+    assert "Try again" in failed.text
+    assert "swordfish" not in failed.text
+    monkeypatch.setattr(edge, "MOST_IN_FLIGHT", 0)
+    busy = await platform.ask("GET", "/services/sublet/", headers=html)
+    assert (busy.status_code, busy.headers["content-type"]) == (503, "text/html; charset=utf-8")
 
 
 async def test_too_many_at_once_are_refused_and_not_queued(

@@ -11,8 +11,10 @@ window.subletAsk = ({ title, text, confirm, act }) => {
   const go = make("button", { type: "submit", className: "button danger", textContent: confirm });
   const cancel = make("button", { type: "button", className: "button", textContent: "Cancel" });
   const heading = make("h2", { id: "ask-title", textContent: title });
+  const wait = make("progress", { className: "wait", hidden: true });
+  wait.setAttribute("aria-label", `${confirm}: please wait`);
   const buttons = make("div", { className: "actions" }, cancel, go);
-  const form = make("form", { method: "dialog" }, heading, make("p", { textContent: text }), fault, buttons);
+  const form = make("form", { method: "dialog" }, heading, make("p", { textContent: text }), fault, wait, buttons);
   const dialog = make("dialog", { onclose: () => dialog.remove() }, form);
   dialog.setAttribute("aria-labelledby", heading.id);
   cancel.addEventListener("click", () => dialog.close());
@@ -20,6 +22,7 @@ window.subletAsk = ({ title, text, confirm, act }) => {
     event.preventDefault();
     go.disabled = true;
     fault.hidden = true;
+    wait.hidden = false;
     try {
       const next = await act();
       dialog.close();
@@ -28,6 +31,7 @@ window.subletAsk = ({ title, text, confirm, act }) => {
       fault.textContent = error.message;
       fault.hidden = false;
       go.disabled = false;
+      wait.hidden = true;
     }
   });
   document.body.append(dialog);

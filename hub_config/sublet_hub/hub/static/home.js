@@ -15,7 +15,7 @@
       title: starts ? `Cancel the start of ${title}?` : `Stop ${title}?`,
       text: starts
         ? "Nothing is charged once it has stopped."
-        : "Its kernels and terminals end; files in your home stay. Save what is open in it first.",
+        : "Open documents are saved, then its kernels and terminals end; files in your home stay.",
       confirm: starts ? "Cancel the start" : "Stop now",
       act: stop,
     }));

@@ -19,7 +19,7 @@
     if (!button) return;
     const id = button.closest("[data-token-id]").dataset.tokenId;
     window.subletAsk({
-      title: `Revoke ${button.dataset.revoke}?`,
+      title: `Revoke “${button.dataset.revoke}”?`,
       text: "Programs that use it are refused from then on. Revoking the token of a server that runs cuts it off from the hub.",
       confirm: "Revoke",
       act: async () => {
