@@ -15,7 +15,7 @@ from tests.bench.lab_servers import LabServer, lab_server, platform_of
 from tests.fixtures.browser import CHROMIUM_NAMES, FLAGS
 
 AT_MOST = 1.03
-LOADS, QUICK_LOADS = 40, 3
+LOADS, QUICK_LOADS = 30, 3
 WARM_UP = 2
 WITH, WITHOUT, AGAIN = "with the extensions", "without", "without, once more"
 PATIENCE_MS = 120_000
