@@ -59,9 +59,20 @@ async def is_answered(url: str) -> None:
         assert (await http.post(f"{url}{API}/leases", json={})).status_code == 422
 
 
-@pytest.mark.parametrize("says", SLOW.values(), ids=SLOW)
-async def test_others_are_answered(url: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_bodies_that_are_still_coming_are_no_requests_in_flight(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(edge, "MOST_IN_FLIGHT", 5)
+    async with slow_clients(url, SLOW["half a body"], 40) as clients:
+        await is_answered(url)
+        clients[0][1].write(b" " * 999)
+        assert (await asyncio.wait_for(clients[0][0].readline(), WAIT_SECONDS)).startswith(b"HTTP/1.1 4")
+
+
+@pytest.mark.parametrize("says", SLOW.values(), ids=SLOW)
+async def test_of_those_that_only_wait_there_are_not_too_many(
+    url: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(http_protocol, "MOST_WAITING", 20)
     async with slow_clients(url, says, 40) as clients:
         await is_answered(url)
