@@ -78,19 +78,25 @@ def _run(settings: Settings, make_parts: MakeParts) -> int:
 
 
 def stop(platform: Platform, settings: Settings) -> None:
-    """The hub first, so that nothing new is spawned; then leases; then the meter, which posts their last
-    use."""
+    """Leases first, while their pages still find the hub, which servers ask who it is that saves; then the hub, and
+    what it may have started meanwhile; then the meter, which posts their last use."""
     print("\nStopping. (Ctrl-C again: at once.)", flush=True)
     try:
+        ended = _end_leases(platform, settings)
         platform.stop("hub")
-        _record_shutdown(settings)
-        patience = settings.stop_grace_seconds + settings.stop_timeout_seconds
-        ended = stop_all(LocalCluster(settings.data), platform.wait_until, patience)
+        ended += _end_leases(platform, settings)
         platform.stop("meter")
     finally:
         platform.stop_all()
     servers = "1 server was" if ended == 1 else f"{ended} servers were"
     print(f"Stopped; {servers} ended. Everything is kept in {settings.data}.", flush=True)
+
+
+def _end_leases(platform: Platform, settings: Settings) -> int:
+    """Tell all of them to end, and wait for it; gives how many there were."""
+    _record_shutdown(settings)
+    patience = settings.stop_grace_seconds + settings.stop_timeout_seconds
+    return stop_all(LocalCluster(settings.data), platform.wait_until, patience)
 
 
 def _record_shutdown(settings: Settings) -> None:
