@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
+import httpx
 import pytest
 
+from sublet_hub.api import writing
+from sublet_hub.storage.idempotency import KEPT_MS
 from tests.api.conftest import API, QUOTAS, Running, problem
+from tests.api.test_activity import RECORD
 from tests.api.test_leases import WANTED
 
 
@@ -62,6 +66,26 @@ async def test_an_empty_answer_is_given_again(platform: Running) -> None:
     for _ in range(2):
         removed = await platform.ask("DELETE", f"{QUOTAS}/default", "admin", key)
         assert (removed.status_code, removed.content) == (204, b"")
+
+
+async def test_a_user_makes_up_so_many_keys_a_day(platform: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writing, "MOST_OF_USER", 3)
+    lease = platform.lease("alice")
+    path, body = f"{API}/leases/{lease.id}/activity", {"records": [RECORD]}
+
+    async def tell(token: str, key: str | None) -> httpx.Response:
+        return await platform.ask("POST", path, token, {} if key is None else {"Idempotency-Key": key}, json=body)
+
+    assert [(await tell("alice", f"k{number}")).status_code for number in range(3)] == [204] * 3
+    document = problem(await tell("alice", "k3"), 429, "too-many-changes")
+    assert document["retry_at"] == "2027-01-16T00:00:00.000Z"
+    assert [(await tell("alice", key)).status_code for key in ("k0", None)] == [204, 204]
+    for number in range(5):
+        quota = {"limits": [], "why": str(number)}
+        set_ = await platform.ask("PUT", f"{QUOTAS}/users/bob", "boss", {"Idempotency-Key": str(number)}, json=quota)
+        assert set_.status_code == 200, "whoever sets quotas may do so for many"
+    platform.clock.turn(KEPT_MS + 1)
+    assert (await tell("alice", "k3")).status_code == 204
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 256, b"a\tb", "ü".encode()])

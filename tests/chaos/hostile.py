@@ -288,7 +288,8 @@ def flood(pause: float = 0.0) -> None:
             asked: list[tuple[str, object]] = [("activity", {"records": forged}), ("keep", {})]
             asked += [("stop", {"at": moment(seconds)}) for seconds in (6 * 3600, 7200)]
             for what, body in asked:
-                status, _ = ask("POST", f"{own}/{what}", body, TOKEN, **{"Idempotency-Key": os.urandom(8).hex()})
+                key = {"Idempotency-Key": os.urandom(8).hex()} if number % 2 else {}
+                status, _ = ask("POST", f"{own}/{what}", body, TOKEN, **key)
                 name = f"{what} {status}"
                 counts[name] = counts.get(name, 0) + 1
                 time.sleep(pause)

@@ -33,6 +33,16 @@ def test_a_key_is_answered_once_and_what_came_with_the_second_is_undone(store: S
         assert tx.last_beat("meter") is None
 
 
+def test_an_actors_answers_are_counted(store: Store) -> None:
+    with store.transaction(write=True) as tx:
+        for at_ms in (999, 1001, 1000):
+            tx.save_answer("alice", str(at_ms), SavedAnswer("print", 200, "", at_ms))
+        tx.save_answer("bob", "k", ANSWER)
+        assert tx.answers_of("alice", 0) == (3, 999)
+        assert tx.answers_of("alice", 1000) == (2, 1000)
+        assert tx.answers_of("carol", 0) == (0, 0)
+
+
 def test_old_answers_are_dropped(store: Store) -> None:
     with store.transaction(write=True) as tx:
         for at_ms in (999, 1000, 1001):

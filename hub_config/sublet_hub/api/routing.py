@@ -159,12 +159,12 @@ _TEXTS = {
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "A field is missing, unknown or wrong; `field` says which.",
-    429: "It is changed too often; `retry_at` says when one more change is taken.",
+    429: "That was done too often; `retry_at` says when it may be done again.",
     500: "Something went wrong on our side.",
     503: "Something that the answer depends on does not answer.",
 }
 EVERY = (401, 403, 422, 500, 503)
-WRITES = (409, 413, 415)
+WRITES = (409, 413, 415, 429)
 
 
 def problems(*more: int, every: Sequence[int] = EVERY) -> Responses:

@@ -17,7 +17,7 @@ from sublet_hub.api.auth import Principal
 from sublet_hub.api.idempotency import HEADER, LONGEST_KEY, checked_key, fingerprint
 from sublet_hub.api.routing import JSON_TYPE
 from sublet_hub.storage.books import Books
-from sublet_hub.storage.idempotency import once
+from sublet_hub.storage.idempotency import MOST_OF_USER, once
 
 NO_CONTENT = 204
 
@@ -55,12 +55,13 @@ class Writer:
         of that was rolled back.
         """
         key, actor = self.key, self.who.actor
+        most = None if self.who.kind == "service" or self.who.writes_quotas else MOST_OF_USER
 
         def write(books: Books) -> Written:
             with around(books):
                 if key is None:
                     return produce(books)
-                saved = once(books, actor, key, self.fingerprint, lambda joined: _pair(produce(joined)))
+                saved = once(books, actor, key, self.fingerprint, lambda joined: _pair(produce(joined)), most)
                 return Written(saved.status, saved.body)
 
         write.__name__ = produce.__name__

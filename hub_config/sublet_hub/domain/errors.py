@@ -77,11 +77,11 @@ class DeadlineStands(PublicError):
 
 
 class TooManyChanges(PublicError):
-    """The same thing is changed over and over, and each change leaves a record; `retry_at_ms` is when one more is
-    taken."""
+    """The same is done over and over, and each time leaves something that is kept; `retry_at_ms` is when it may be
+    done again."""
 
     type_name = "too-many-changes"
-    title = "Changed too often"
+    title = "That was done too often"
     status = 429
 
 

@@ -324,6 +324,11 @@ class _MemoryTransaction:
             raise Conflict(ALREADY_THERE)
         self._tables.answers[actor, key] = answer
 
+    def answers_of(self, actor: str, since_ms: int) -> tuple[int, int]:
+        given = [answer.at_ms for (whose, _), answer in self._now.answers.items() if whose == actor]
+        since = [at_ms for at_ms in given if at_ms >= since_ms]
+        return len(since), min(since, default=0)
+
     def drop_answers(self, before_ms: int) -> int:
         tables = self._tables
         kept = {key: answer for key, answer in tables.answers.items() if answer.at_ms >= before_ms}

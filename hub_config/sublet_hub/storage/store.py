@@ -166,6 +166,9 @@ class Transaction(Protocol):
     # The rest
     def saved_answer(self, actor: str, key: str) -> SavedAnswer | None: ...
     def save_answer(self, actor: str, key: str, answer: SavedAnswer) -> None: ...
+    def answers_of(self, actor: str, since_ms: int) -> tuple[int, int]:
+        """How many answers to an actor's keys were given since then, and when the first of them was; 0 for none."""
+
     def drop_answers(self, before_ms: int) -> int:
         """Forget answers older than that; gives how many."""
 

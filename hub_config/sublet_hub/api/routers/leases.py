@@ -136,9 +136,7 @@ async def read_lease(id: LeaseId, who: Asker, api: ApiParts) -> Response:  # noq
     return answer(present.lease_detail(lease, api.now_ms, devices=devices))
 
 
-@router.post(
-    "/{id}/stop", operation_id="stop_lease", response_model=LeaseModel, responses=problems(404, 429, *WRITES)
-)
+@router.post("/{id}/stop", operation_id="stop_lease", response_model=LeaseModel, responses=problems(404, *WRITES))
 async def stop_lease(id: LeaseId, writing: Writing, body: StopRequest | None = None) -> Response:  # noqa: A002
     """Stop a lease: its owner at once or `at` a moment (planned 30 times an hour at most), a quota admin with notice
     unless `immediately`, a spawner for a `reason`. At once means that the server is asked to end now, and may save

@@ -15,6 +15,11 @@ ONE = Statement(
         table.c.actor == param("by"), table.c.key == param("under")
     )
 )
+COUNT = Statement(
+    sa.select(sa.func.count(), sa.func.coalesce(sa.func.min(table.c.at_ms), 0)).where(
+        table.c.actor == param("by"), table.c.at_ms >= param("since")
+    )
+)
 ADD = insert(table)
 DROP = Statement(sa.delete(table).where(table.c.at_ms < param("before")))
 BEAT = upsert(heartbeats)
@@ -29,6 +34,10 @@ class Answers(Session):
     def save_answer(self, actor: str, key: str, answer: SavedAnswer) -> None:
         row: dict[str, Value] = {"fingerprint": answer.fingerprint, "status": answer.status, "body": answer.body}
         self._change(ADD, {"actor": actor, "key": key, "at_ms": answer.at_ms, **row})
+
+    def answers_of(self, actor: str, since_ms: int) -> tuple[int, int]:
+        row = self._one(COUNT, by=actor, since=since_ms)
+        return (0, 0) if row is None else (int(row[0]), int(row[1]))
 
     def drop_answers(self, before_ms: int) -> int:
         return self._change(DROP, {"before": before_ms})
