@@ -7,8 +7,8 @@
   it.dataset.seen = "";
   const holder = it.closest(".tier, .segment") ?? it; // these show the focus of the radio button within
   const day = it.closest(".chart .day");
-  const isMarked = [it, holder].map((each) => getComputedStyle(each))
-    .some(({ boxShadow, outlineStyle }) => boxShadow !== "none" || outlineStyle !== "none")
+  const isMarked = [it, holder].map((each) => getComputedStyle(each)).some(({ boxShadow, outlineStyle, outlineColor }) =>
+    boxShadow !== "none" || (outlineStyle !== "none" && !/^rgba.*, 0\)$/.test(outlineColor)))
     || Boolean(day && getComputedStyle(day.querySelector(".hit")).strokeWidth === "2px");
   const box = (day?.querySelector(".hit") ?? it.closest("label") ?? it).getBoundingClientRect();
   const atop = document.elementFromPoint(box.left + box.width / 2, box.top + Math.min(box.height / 2, innerHeight / 4));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -63,21 +64,34 @@ def test_a_page_in_a_state_it_is_met_in(visit: Visit, state: State) -> None:
     assert faults(visit.page, is_ours=not state.is_jupyterhubs) == []
 
 
+def by_keyboard(page: Page) -> list[dict[str, Any]]:
+    """Where Tab stops, from the page's begin to its end."""
+    stops: list[dict[str, Any]] = []
+    while len(stops) < MOST_STOPS:
+        page.keyboard.press("Tab")
+        stop = page.evaluate(FOCUS)
+        if stop is None or stop["again"]:
+            break
+        stops.append(stop)
+    return stops
+
+
 @pytest.mark.parametrize("width", [1280, 360])
 @pytest.mark.parametrize("state", [each for each in STATES if not each.is_jupyterhubs], ids=lambda state: state.name)
 def test_the_keyboard_reaches_all_and_shows_where_it_is(visit: Visit, state: State, width: int) -> None:
     state.reach(visit)
     look(visit.page, width=width, scheme="light")
-    stops = []
-    for _ in range(MOST_STOPS):
-        visit.page.keyboard.press("Tab")
-        stop = visit.page.evaluate(FOCUS)
-        if stop is None or stop["again"]:
-            break
-        stops.append(stop)
+    stops = by_keyboard(visit.page)
     assert [stop["what"] for stop in stops if not stop["isMarked"]] == []
     assert [stop["what"] for stop in stops if stop["isCovered"]] == []
     assert 1 <= len(stops) < MOST_STOPS
+
+
+@pytest.mark.parametrize("name", ["home with servers", "flavors, with groups", "usage with leases", "admin, editing"])
+def test_the_focus_shows_in_a_systems_own_colours(visit: Visit, name: str) -> None:
+    next(state for state in STATES if state.name == name).reach(visit)
+    visit.page.emulate_media(forced_colors="active")
+    assert [stop["what"] for stop in by_keyboard(visit.page) if not stop["isMarked"]] == []
 
 
 def test_no_script_of_a_users_server_runs_in_a_page_of_the_hub(visit: Visit) -> None:

@@ -19,6 +19,7 @@
   const fail = () => {
     find(".meter").classList.add("failed");
     find("[data-heading]").textContent = "Your server could not be started";
+    document.title = "Not started · Sublet";
     find("[data-subheading]").hidden = true;
     find("[data-stop]").hidden = true;
     find("[data-again]").hidden = find(".events .failed a") !== null; // a refusal brings its own way on
