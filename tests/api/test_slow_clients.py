@@ -74,9 +74,19 @@ async def test_of_those_that_only_wait_there_are_not_too_many(
     url: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_protocol, "MOST_WAITING", 20)
+    monkeypatch.setattr(http_protocol, "SPARED_SECONDS", 0.0)
     async with slow_clients(url, says, 40) as clients:
         await is_answered(url)
         assert all([await has_gone(client) for client in clients[:20]]), "those that waited longest are dropped"
+
+
+async def test_many_that_come_at_one_moment_are_all_answered(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_protocol, "MOST_WAITING", 5)
+    monkeypatch.setattr(http_protocol, "SPARED_SECONDS", WAIT_SECONDS)
+    head = f"GET {API}/leases HTTP/1.1\r\nHost: x\r\nAuthorization: token alice\r\n\r\n"
+    async with slow_clients(url, head, 100) as clients:
+        for reader, _ in clients:
+            assert (await asyncio.wait_for(reader.readline(), WAIT_SECONDS)).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("says", SLOW.values(), ids=SLOW)

@@ -23,8 +23,12 @@ MOST_WAITING = 500
 """Connections that wait for a request, or for the rest of one. One more, and the one that waits longest is dropped: a
 client of ours just connects anew, and those that only wait never take up all the files that may be open."""
 
-Waiting = dict["HangingUp", None]
-"""Those of one server, longest first."""
+SPARED_SECONDS = 2.0
+"""Who waits no longer than that is not dropped: thousands of servers come at one moment when the api is back, and
+what they ask is read after all of them are let in."""
+
+Waiting = dict["HangingUp", float]
+"""Those of one server, longest first, and since when."""
 
 _waiting: WeakKeyDictionary[ServerState, Waiting] = WeakKeyDictionary()
 
@@ -69,9 +73,12 @@ class HangingUp(HttpToolsProtocol):
             self._late = self.loop.call_later(ARRIVE_SECONDS, self.transport.abort)
 
     def _wait(self) -> None:
-        self._waiting[self] = None
-        if len(self._waiting) > MOST_WAITING:
-            longest = next(iter(self._waiting))
+        self._waiting.pop(self, None)  # so that it stands last
+        now = self._waiting[self] = self.loop.time()
+        while len(self._waiting) > MOST_WAITING:
+            longest, since = next(iter(self._waiting.items()))
+            if now - since < SPARED_SECONDS:
+                return
             del self._waiting[longest]
             longest.transport.abort()
 
