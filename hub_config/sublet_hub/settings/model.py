@@ -58,6 +58,10 @@ def _default_proxy_script(_values: dict[str, Any]) -> Path:
     return Path(sys.prefix).parent / "proxy" / relative
 
 
+def _default_models_dir(values: dict[str, Any]) -> Path:
+    return Path(values.get("data", Path(".sublet"))) / "models"
+
+
 class Settings(KubernetesSettings):
     """One platform's settings; never changed after they are read."""
 
@@ -91,6 +95,14 @@ class Settings(KubernetesSettings):
     proxy_script: AbsolutePath = Field(default_factory=_default_proxy_script)
     """The configurable-http-proxy to start. Default: the one `make run` installs under
     `proxy/node_modules`."""
+
+    models_file: OptionalPath = None
+    """File with the catalogue of models. None: `models.toml` beside `sublet.toml`; where there is none, the platform
+    has no models."""
+
+    models_dir: AbsolutePath = Field(default_factory=_default_models_dir)
+    """The store of models: the folder that `sublet models` fills, and that users' servers read on one machine.
+    Default: `models` in the data folder."""
 
     # ------------------------------------------------------------ where it listens
 
@@ -284,6 +296,10 @@ class Settings(KubernetesSettings):
     @property
     def toml_file(self) -> Path:
         return self.config_file or self.data / "sublet.toml"
+
+    @property
+    def models_toml(self) -> Path:
+        return self.models_file or self.toml_file.with_name("models.toml")
 
     @property
     def anchors_file(self) -> Path:
