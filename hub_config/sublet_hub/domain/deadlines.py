@@ -48,6 +48,7 @@ def scale(what: What) -> int:
 def exhaustion(state: LimitState, leases: Sequence[Lease], until_ms: int) -> dict[str, int]:
     """When each open lease has used up one windowed limit, by lease id; a lease that never does is left out.
 
+    What allowances hold is not the leases' to use, in this window or (since it may be held on) in the next.
     `leases` are all open leases of the account; `until_ms` is how far ahead it is worth looking. A calendar
     window that begins anew before that brings a full limit again. For rolling windows nothing is taken to fall
     out of the window, so the moment is a lower bound that moves out as time passes.
@@ -56,7 +57,7 @@ def exhaustion(state: LimitState, leases: Sequence[Lease], until_ms: int) -> dic
     drawing = [lease for lease in leases if state.applies_to(lease.flavor) and _rate_of(what, lease) > 0]
     if not drawing:
         return {}
-    ends = _share_out(what, drawing, state.limit.raw - state.used)
+    ends = _share_out(what, drawing, state.limit.raw - state.used - state.reserved)
     window_end = state.window.end_ms if state.window else None
     if window_end is None:
         return ends
@@ -101,7 +102,7 @@ def _after_reset(state: LimitState, leases: Sequence[Lease], window_end: int, un
     what, window = state.limit.what, state.limit.window
     assert window is not None
     total_rate = sum(_rate_of(what, lease) for lease in leases)
-    lasts_ms = state.limit.raw * scale(what) // total_rate
+    lasts_ms = max(0, state.limit.raw - state.reserved) * scale(what) // total_rate
     start = window_end
     while start < until_ms:
         end = window_at(window, state.time_zone, start).end_ms
