@@ -15,10 +15,10 @@ from fastapi import FastAPI
 
 from sublet_hub.api.app import OAUTH, Options, create_app
 from sublet_hub.api.asking import Api
-from sublet_hub.api.http_protocol import HangingUp
 from sublet_hub.api.hub_client import HttpHub
 from sublet_hub.credentials import CredentialsError, Secrets, read_secrets
 from sublet_hub.domain.errors import Unavailable
+from sublet_hub.http_protocol import HangingUp
 from sublet_hub.settings import Settings, SettingsError
 from sublet_hub.storage.books import Books
 from sublet_hub.wiring import open_books
