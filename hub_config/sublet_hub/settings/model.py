@@ -104,6 +104,14 @@ class Settings(KubernetesSettings):
     """The store of models: the folder that `sublet models` fills, and that users' servers read on one machine.
     Default: `models` in the data folder."""
 
+    models_source: str = "hub"
+    """Where `sublet models add` takes files from unless told: `hub`, an `http(s)://` address, or a folder. In an
+    address or a folder `{name}`, `{revision}` and `{repository}` stand for the model's."""
+
+    models_hub_url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "https://huggingface.co"
+    """The hub that models come from: the Hugging Face Hub, or a mirror that has its addresses. A token of the hub is
+    taken from the environment variable `HF_TOKEN`."""
+
     # ------------------------------------------------------------ where it listens
 
     host: str = "127.0.0.1"
