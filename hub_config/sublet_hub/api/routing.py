@@ -159,6 +159,7 @@ _TEXTS = {
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "A field is missing, unknown or wrong; `field` says which.",
+    429: "A quota refuses; `limit` says which, `retry_at` when it is worth trying again.",
     500: "Something went wrong on our side.",
     503: "Something that the answer depends on does not answer.",
 }

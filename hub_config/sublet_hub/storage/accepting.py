@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sublet_hub.domain import accounts
-from sublet_hub.domain.acceptances import ACCEPTED, Acceptance
+from sublet_hub.domain.acceptances import ACCEPTED, Acceptance, readable
 from sublet_hub.domain.accounts import Subject
 from sublet_hub.domain.audit import Json
+from sublet_hub.domain.lease import Lease
 from sublet_hub.storage import audit
 from sublet_hub.storage.books import Books
 from sublet_hub.storage.store import MOST_ROWS, AuditFilter, Transaction
 
 
-def accept(books: Books, subject: Subject, licence: str, version: str, *, actor: str) -> Acceptance:
+def accept(books: Books, subject: Subject, licence: str, version: str, *, actor: str, why: str = "") -> Acceptance:
     """Record that a licence was accepted, for a user or for a group. Gives the acceptance that there is already where
     it is repeated."""
     with books.store.transaction(write=True) as tx:
@@ -22,7 +23,7 @@ def accept(books: Books, subject: Subject, licence: str, version: str, *, actor:
             if (each.licence, each.version) == (licence, version):
                 return each
         told: dict[str, Json] = {"licence": licence, "version": version}
-        record = audit.append(tx, books, actor=actor, action=ACCEPTED, subject=str(subject), after=told)
+        record = audit.append(tx, books, actor=actor, action=ACCEPTED, subject=str(subject), after=told, reason=why)
         accepted = Acceptance(record.number, subject, licence, version, actor, record.at_ms)
         tx.add_acceptance(accepted)
         return accepted
@@ -34,9 +35,9 @@ def accepted_by(books: Books, subjects: Iterable[Subject]) -> list[Acceptance]:
         return tx.acceptances_of(list(subjects))
 
 
-def accepted_for_lease(tx: Transaction, user: str, account: Subject) -> list[Acceptance]:
-    """What counts in a lease of the user on the account: their own acceptances, and its."""
-    return tx.acceptances_of([accounts.user(user), account])
+def readable_in(books: Books, lease: Lease) -> tuple[str, ...]:
+    """Names of the gated models that a lease's server may read: by what its user accepted, or who pays."""
+    return readable(books.models, accepted_by(books, [accounts.user(lease.user), lease.account]))
 
 
 def listed(books: Books, licence: str | None, after: int, limit: int) -> list[Acceptance]:
