@@ -9,16 +9,19 @@ from sublet_hub.credentials import Credentials, Secrets
 
 API_PREFIX = "/services/sublet/"
 QUOTA_PREFIX = "/hub/api/quotas/"
+MODELS_PREFIX = "/services/models/"
 
 API_SERVICE = "sublet"
 API_OAUTH_CLIENT = "service-sublet"
 SPAWNER_SERVICE = "sublet-spawner"
+GATEWAY_SERVICE = "sublet-gateway"
 RUNNER_SERVICE = "sublet-up"
 ADMIN_SERVICE = "sublet-admin"
 
 QUOTAS_READ = "custom:quotas:read"
 QUOTAS_WRITE = "custom:quotas:write"
 LEASES_WRITE = "custom:leases:write"
+GATEWAY = "custom:sublet:gateway"
 ACCESS_API = f"access:services!service={API_SERVICE}"
 
 SERVER_SCOPES = (
@@ -37,6 +40,7 @@ CUSTOM_SCOPES = {
         "subscopes": [QUOTAS_READ],
     },
     LEASES_WRITE: {"description": "Ask for leases and report on them on behalf of users. For spawners."},
+    GATEWAY: {"description": "Look up who calls a model, hold tokens and money for them, and book what they used."},
 }
 
 
@@ -55,6 +59,7 @@ def services(secrets: Secrets, credentials: Credentials) -> list[dict[str, Any]]
             "display": False,
         },
         {"name": SPAWNER_SERVICE, "api_token": secrets.spawner_token, "display": False},
+        {"name": GATEWAY_SERVICE, "api_token": secrets.gateway_token, "display": False},
         {"name": RUNNER_SERVICE, "api_token": secrets.runner_token, "display": False},
         {"name": ADMIN_SERVICE, "api_token": credentials.admin_token, "display": False},
     ]
@@ -84,6 +89,12 @@ def roles(admins: Sequence[str], admin_groups: Sequence[str] = ()) -> list[dict[
             "services": [SPAWNER_SERVICE],
         },
         {
+            "name": "sublet-gateway",
+            "description": "Looks up who calls a model, and books what they used",
+            "scopes": [GATEWAY],
+            "services": [GATEWAY_SERVICE],
+        },
+        {
             "name": "sublet-up",
             "description": "Has the hub put its routes into a proxy that was started anew",
             "scopes": ["proxy"],
@@ -92,6 +103,6 @@ def roles(admins: Sequence[str], admin_groups: Sequence[str] = ()) -> list[dict[
     ]
 
 
-def routes(api_url: str) -> dict[str, str]:
-    """What the proxy sends to the api, beside what the hub tells it of itself."""
-    return {API_PREFIX: api_url, QUOTA_PREFIX: api_url}
+def routes(api_url: str, gateway_url: str) -> dict[str, str]:
+    """What the proxy sends to the api and to the gateway, beside what the hub tells it of itself."""
+    return {API_PREFIX: api_url, QUOTA_PREFIX: api_url, MODELS_PREFIX: gateway_url}

@@ -10,7 +10,16 @@ from traitlets.config import Config
 
 from sublet_hub.credentials import Credentials, Secrets, read_credentials, read_secrets
 from sublet_hub.hub import pages
-from sublet_hub.hub.access import ACCESS_API, API_PREFIX, CUSTOM_SCOPES, SERVER_SCOPES, roles, routes, services
+from sublet_hub.hub.access import (
+    ACCESS_API,
+    API_PREFIX,
+    CUSTOM_SCOPES,
+    MODELS_PREFIX,
+    SERVER_SCOPES,
+    roles,
+    routes,
+    services,
+)
 from sublet_hub.hub.sign_in import configure_sign_in, load_sign_in
 from sublet_hub.settings import Settings
 
@@ -56,7 +65,7 @@ def _network(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = settings.proxy_api_url
     c.ConfigurableHTTPProxy.auth_token = secrets.proxy_token
-    c.Proxy.extra_routes = routes(settings.api_url)
+    c.Proxy.extra_routes = routes(settings.api_url, settings.gateway_url)
 
 
 def _authenticator(c: Config, settings: Settings, credentials: Credentials) -> None:
@@ -74,6 +83,7 @@ def configure_servers(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.LeaseMixin.sublet_api_token = secrets.spawner_token
     c.LeaseMixin.sublet_contact = settings.contact
     c.LeaseMixin.sublet_usage_url = API_PREFIX
+    c.LeaseMixin.sublet_models_url = f"{settings.gateway_url}{MODELS_PREFIX}v1"
     c.Spawner.default_url = "/lab"
     c.Spawner.http_timeout = settings.spawn_timeout_seconds
     c.Spawner.start_timeout = settings.spawn_timeout_seconds

@@ -30,7 +30,7 @@ def add_to(c: Config, settings: Settings) -> None:
     hub.load_roles = [*_there(hub, "load_roles", []), *ours.roles(settings.admin_users)]
     hub.custom_scopes = {**_there(hub, "custom_scopes", {}), **ours.CUSTOM_SCOPES}
     hub.extra_user_scopes = [*_there(hub, "extra_user_scopes", []), ours.ACCESS_API]
-    c.Proxy.extra_routes = {**_there(c.Proxy, "extra_routes", {}), **ours.routes(settings.api_url)}
+    c.Proxy.extra_routes = {**_there(c.Proxy, "extra_routes", {}), **ours.routes(settings.api_url, settings.gateway_url)}
 
 
 def _there(section: Config, name: str, otherwise: Any) -> Any:
