@@ -21,7 +21,8 @@ ADMIN_SERVICE = "sublet-admin"
 QUOTAS_READ = "custom:quotas:read"
 QUOTAS_WRITE = "custom:quotas:write"
 LEASES_WRITE = "custom:leases:write"
-GATEWAY = "custom:sublet:gateway"
+MODELS_SERVE = "custom:models:serve"
+LICENCES_WRITE = "custom:licences:write"
 ACCESS_API = f"access:services!service={API_SERVICE}"
 
 SERVER_SCOPES = (
@@ -40,7 +41,10 @@ CUSTOM_SCOPES = {
         "subscopes": [QUOTAS_READ],
     },
     LEASES_WRITE: {"description": "Ask for leases and report on them on behalf of users. For spawners."},
-    GATEWAY: {"description": "Look up who calls a model, hold tokens and money for them, and book what they used."},
+    MODELS_SERVE: {
+        "description": "Look up who calls a model, hold tokens and money, and book what was used. For the gateway."
+    },
+    LICENCES_WRITE: {"description": "Accept licences of models for groups; with !group=NAME for that one."},
 }
 
 
@@ -55,7 +59,7 @@ def services(secrets: Secrets, credentials: Credentials) -> list[dict[str, Any]]
             # It is part of the platform: asking "may Sublet know who you are" on every visit helps nobody.
             "oauth_no_confirm": True,
             # A page acts with what its user may, and of that only what the pages are for.
-            "oauth_client_allowed_scopes": [QUOTAS_READ, QUOTAS_WRITE],
+            "oauth_client_allowed_scopes": [QUOTAS_READ, QUOTAS_WRITE, LICENCES_WRITE],
             "display": False,
         },
         {"name": SPAWNER_SERVICE, "api_token": secrets.spawner_token, "display": False},
@@ -91,7 +95,7 @@ def roles(admins: Sequence[str], admin_groups: Sequence[str] = ()) -> list[dict[
         {
             "name": "sublet-gateway",
             "description": "Looks up who calls a model, and books what they used",
-            "scopes": [GATEWAY],
+            "scopes": [MODELS_SERVE],
             "services": [GATEWAY_SERVICE],
         },
         {
