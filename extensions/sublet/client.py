@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from sublet import fields
 from sublet.asking import TIMEOUT_SECONDS, Surroundings, get, post, understood
-from sublet.errors import Refused, Unavailable
+from sublet.errors import Refused
 from sublet.leases import Lease
 from sublet.quotas import Quota
 from sublet.usages import Usage
