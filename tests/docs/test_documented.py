@@ -129,7 +129,9 @@ def lease_environment() -> frozenset[str]:
         started_at=None, ended_at=None, deadline_at=now, end_reason=None, simulated=True, currency="USD",
         devices=("SIM-0",), held_seconds=600,
     )  # fmt: skip
-    spawner: Any = make_spawner(LocalLeaseSpawner, "http://127.0.0.1:1", sublet_notebook_python="/opt/n/bin/python")
+    spawner: Any = make_spawner(
+        LocalLeaseSpawner, "http://127.0.0.1:1", sublet_notebook_python="/opt/n/bin/python", sublet_models="/"
+    )
     spawner.lease_id, spawner.lease_grant = grant.id, grant
     here = {*spawner.get_env(), *spawner.user_env({}), *spawner.env_keep, "HOME", "USER", "LOGNAME"}
     names = here | environment(grant, CPU).keys()
@@ -138,7 +140,13 @@ def lease_environment() -> frozenset[str]:
 
 def environment_of_a_lease(text: str) -> set[str]:
     wanted = lease_environment()
-    assert {"SUBLET_API_URL", "SUBLET_LEASE_ID", "SUBLET_SIMULATED", "CUDA_VISIBLE_DEVICES"} <= wanted
+    assert {
+        "SUBLET_API_URL",
+        "SUBLET_LEASE_ID",
+        "SUBLET_SIMULATED",
+        "SUBLET_MODELS_DIR",
+        "CUDA_VISIBLE_DEVICES",
+    } <= wanted
     return set(wanted) - first_cells(section(text, "## In your server's environment"))
 
 

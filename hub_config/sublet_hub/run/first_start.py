@@ -11,6 +11,7 @@ from sublet_hub.catalog import starter_toml
 from sublet_hub.cluster.gpus import discover, simulated
 from sublet_hub.credentials import Credentials, Secrets, ensure_credentials, ensure_secrets, write_private
 from sublet_hub.hub.sign_in_options import load_sign_in
+from sublet_hub.models_store import Store
 from sublet_hub.run.database import bring_up_to_date
 from sublet_hub.settings import Settings
 
@@ -27,6 +28,8 @@ def make_folders(settings: Settings) -> None:
     for folder in (settings.data, settings.homes_dir):
         _make(folder, TRAVERSABLE)
     _make(settings.logs_dir, 0o700)
+    if not settings.models_dir.exists():  # one that is shared may be closed to us
+        Store(settings.models_dir).prepare()
 
 
 def prepare(settings: Settings) -> tuple[Secrets, Credentials]:
