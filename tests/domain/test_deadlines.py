@@ -51,6 +51,24 @@ def test_money_runs_out_by_the_price() -> None:
     assert exhaustion(state(What.MONEY, 4_000_000), [lease()], FOREVER) == {"l1": NOW + 2 * HOUR}
 
 
+def test_the_rounding_of_money_takes_no_lease_what_it_holds() -> None:
+    """Admission let both hold what the money lasts for, rounded down to a micro-unit for each: together a fraction of
+    one more than there is. That is no lowered quota: l1 keeps its ten minutes."""
+    leases = [lease("l1"), lease("l2", held_until_ms=NOW + 479_999)]
+    held = sum(each.held.money for each in leases)
+    assert held + 1 > 2_000_000 * (600_000 + 479_999) / HOUR > held
+    assert exhaustion(state(What.MONEY, held), leases, FOREVER) == {"l1": NOW + 600_000, "l2": NOW + 479_999}
+
+
+def test_what_allowances_hold_is_not_the_leases() -> None:
+    running = [lease()]
+    assert exhaustion(state(What.MONEY, 4_000_000, held=1_000_000, reserved=1_000_000), running, FOREVER) == {
+        "l1": NOW + HOUR + HOUR // 2
+    }
+    later = state(What.MONEY, 50_000_000, reserved=48_000_000)
+    assert exhaustion(later, running, FOREVER) == {"l1": NOW + HOUR}, "nor in a later window"
+
+
 def test_a_fresh_window_brings_a_full_limit_again() -> None:
     """Ten hours a day: from 20:00 on with all of it left, four hours until midnight, then ten more."""
     evening = NOW + 20 * HOUR

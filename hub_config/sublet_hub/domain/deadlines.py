@@ -80,10 +80,13 @@ def _share_out(what: What, leases: Sequence[Lease], available: int) -> dict[str,
     rates = {lease.id: _rate_of(what, lease) for lease in leases}
     held = sum(rates[lease.id] * (lease.held_until_ms - lease.posted_until_ms) for lease in leases)
     free = available * scale(what) - held
-    if free < 0:
+    # The ledger's money is rounded down: what leases were let hold may be a unit of each more than there is.
+    rounding = len(leases) * scale(what) if what is What.MONEY else 0
+    if free < -rounding:
         drawn = sum(rates[lease.id] * lease.posted_until_ms for lease in leases)
         common = (available * scale(what) + drawn) // sum(rates.values())
         return {lease.id: common for lease in leases}
+    free = max(0, free)
     ordered = sorted(leases, key=lambda lease: lease.held_until_ms)
     level, total_rate = ordered[0].held_until_ms, 0
     for i, lease in enumerate(ordered):
