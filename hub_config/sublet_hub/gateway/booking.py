@@ -15,7 +15,7 @@ from sublet_hub.gateway.purses import Purses
 log = logging.getLogger(__name__)
 
 POST_SECONDS = 1.0
-IDLE_SECONDS = 10.0
+IDLE_SECONDS = 5.0
 """How long after a payer's last call what is held for them is released."""
 POSTS_AT_ONCE = 8
 SHUTDOWN_TRIES = 3

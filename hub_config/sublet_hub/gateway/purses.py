@@ -18,8 +18,14 @@ from sublet_hub.gateway.purse import Hold, Purse
 
 log = logging.getLogger(__name__)
 
+ONE_TOKEN = Spend(1, 0)
+"""The least that can be asked for."""
+
 HOLD_MARGIN_SECONDS = 300
 """How much longer than the longest call a hold is asked for."""
+
+LONGEST_HOLD_SECONDS = 3600
+"""The api grants no longer ones; they are renewed while calls run."""
 
 
 @dataclass
@@ -54,7 +60,7 @@ class Purses:
         self.holds: dict[str, Hold] = {}
         """All that are not closed, also of payers who call no more and of processes that died."""
         self.ahead_tokens = ahead_tokens
-        self.hold_seconds = call_seconds + HOLD_MARGIN_SECONDS
+        self.hold_seconds = min(call_seconds + HOLD_MARGIN_SECONDS, LONGEST_HOLD_SECONDS)
 
     async def reserve(self, payer: Payer, wanted: Spend, least: Spend, ahead: Spend) -> Reservation:
         """Set aside what a call may spend at most: all that is wanted, or at least the least of it. OverAllowance
@@ -132,16 +138,15 @@ class Purses:
         left = self._left(purse)
         if left.covers(wanted):
             return  # another call has asked meanwhile
-        nothing = Spend()
-        missing = (wanted - left).at_least(nothing)
-        needed = (least - left).at_least(nothing)
+        missing = (wanted - left).at_least(ONE_TOKEN)
+        needed = (least - left).at_least(ONE_TOKEN)
         asked = missing.at_least(purse.ahead) if purse.has_plenty else missing
         try:
             told = await self._platform.allow(purse.payer, asked, needed, self.hold_seconds)
         except OverAllowance:
-            if needed == nothing:
-                return  # there is enough for the least
-            raise
+            if not left.covers(least):
+                raise
+            return  # there is not all that is wanted, but enough
         self._take_up(purse, told)
 
     def _take_up(self, purse: Purse, told: Allowance) -> None:

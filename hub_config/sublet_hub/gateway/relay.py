@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from sublet_hub.gateway.purses import Purses, Reservation
 from sublet_hub.gateway.turns import Turns
 from sublet_hub.gateway.upstreams import Server, Servers
 from sublet_hub.gateway.usage import counts_in, estimated
+
+log = logging.getLogger(__name__)
 
 MODELS_PAGE = "/services/sublet/models"
 DRAIN_SECONDS = 30.0
@@ -162,7 +165,7 @@ class Relay:
             try:
                 answer = await self._ask(call, server)
             except exchange.CanNotConnect:
-                server.failed("connect", time.monotonic())
+                server.fell("connect", time.monotonic())
                 if len(tried) == exchange.TRIES_MAX:
                     raise ModelAway(f"No server of {call.model.name} answers just now.") from None
             else:
@@ -183,7 +186,7 @@ class Relay:
                 if not await self._simplified(call, refusal):
                     raise refusal.public() from None
             except (ModelFailed, ModelSilent) as error:
-                server.failed("silent" if isinstance(error, ModelSilent) else "broke", time.monotonic())
+                server.stumbled("silent" if isinstance(error, ModelSilent) else "broke", time.monotonic())
                 raise
 
     def _body(self, call: Call, server: Server) -> bytes:
@@ -205,10 +208,8 @@ class Relay:
         if call.sets_output and refusal.mentions(b"max_tokens", b"context length", b"maximum"):
             # Prompt and output together are more than its context. The prompt has at most one token for each byte.
             fits = call.serving.context_tokens - call.input_max
-            smaller = fits if fits >= LEAST_OUTPUT_TOKENS else call.output_max // 2
-            if 1 <= smaller < call.output_max:
-                call.output_max = smaller
-                return True
+            call.output_max = fits if LEAST_OUTPUT_TOKENS <= fits < call.output_max else call.output_max // 2
+            return call.output_max >= 1
         return False
 
     # ---------------------------------------------------------------- answering
@@ -220,10 +221,10 @@ class Relay:
             else:
                 await self._pass_on_whole(call, server, answer, client)
         except ModelSilent:
-            server.failed("silent", time.monotonic())
+            server.stumbled("silent", time.monotonic())
             raise
         except ModelFailed:
-            metrics.UPSTREAM_FAILURES.labels(call.model.name, "garbage").inc()
+            server.stumbled("garbage", time.monotonic())
             raise
         finally:
             client.when_gone(None)
@@ -310,6 +311,7 @@ class Relay:
         name = call.model.name
         outcome = "gone" if client.is_gone else call.outcome
         metrics.calls(name, call.asked.endpoint.path, outcome).inc()
+        log.debug("a call of %s (%s) has ended: %s", name, call.asked.endpoint.path, outcome)
         metrics.call_seconds(name).observe(time.perf_counter() - call.begun)
         if call.first_byte_at is not None:
             metrics.first_byte(name).observe(call.first_byte_at - call.begun)

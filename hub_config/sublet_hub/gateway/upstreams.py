@@ -57,6 +57,7 @@ class Server:
     """Whether its streams can tell how many tokens there are so far."""
     pause_seconds: float = FIRST_PAUSE_SECONDS
     down_until: float = 0.0
+    doubtful_until: float = 0.0
     is_known: bool = field(default=False)
     """Whether it was asked what it is."""
 
@@ -69,8 +70,13 @@ class Server:
         """What it may call the model in its answers. Transformers' server adds the revision."""
         return (self.upstream.model, f"{self.upstream.model}@main")
 
-    def failed(self, kind: str, now: float) -> None:
-        """It failed in a way that the next call would meet too: leave it alone for a while, ever longer."""
+    def stumbled(self, kind: str, now: float) -> None:
+        """It failed one call, which may have been that call's fault: for a while, others come first."""
+        metrics.UPSTREAM_FAILURES.labels(self.model.name, kind).inc()
+        self.doubtful_until = now + LONGEST_PAUSE_SECONDS
+
+    def fell(self, kind: str, now: float) -> None:
+        """It can't be reached, as the next call couldn't either: leave it alone for a while, ever longer."""
         metrics.UPSTREAM_FAILURES.labels(self.model.name, kind).inc()
         if self.down_until <= now:
             log.warning(
@@ -107,8 +113,7 @@ class Servers:
             await session.close()
 
     async def pick(self, model: Model, tried: Sequence[Server]) -> Server:
-        """The least busy server that works and was not tried. Where none works, one that may again. ModelAway where
-        there is none left."""
+        """The least busy server that can be reached and was not tried. ModelAway where there is none left."""
         now = self._monotonic()
         left = [each for each in self._servers[model.name] if each not in tried]
         up = [each for each in left if each.down_until <= now]
@@ -119,7 +124,7 @@ class Servers:
                 f"No server of {model.name} answers just now. Try again shortly.",
                 retry_at_ms=round((time.time() + wait) * 1000),
             )
-        chosen = min(up, key=lambda each: (each.running, each.number))
+        chosen = min(up, key=lambda each: (each.doubtful_until > now, each.running, each.number))
         if chosen.upstream.start is not None:
             await self._started(chosen)
         return chosen
@@ -149,10 +154,10 @@ class Servers:
             ) as answer:
                 said = await answer.content.read(2**20)
         except (aiohttp.ClientError, TimeoutError, OSError):
-            server.failed("connect", self._monotonic())
+            server.fell("connect", self._monotonic())
             return
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            server.failed("status", self._monotonic())
+            server.fell("status", self._monotonic())
             return
         server.is_known = True
         server.counts_running = b'"owned_by":"' + COUNTS_RUNNING.encode() in said.replace(b" ", b"")

@@ -15,7 +15,8 @@ from typing import Any
 def main(socket: str, name: str, folder: str) -> None:
     import torch
     import uvicorn
-    from transformers.cli.serve import Serve  # type: ignore[import-not-found]  # of the users' environment
+    from transformers.cli.serve import Serve
+    from transformers.cli.serving import model_manager
 
     # Under the model's name, so that answers bear that rather than a path.
     Path(name).symlink_to(folder)
@@ -26,6 +27,18 @@ def main(socket: str, name: str, folder: str) -> None:
         fall_silent()
         return plain(app, uds=socket, log_config=None, access_log=False, timeout_keep_alive=75, server_header=False)
 
+    class Moved(model_manager.ModelManager):  # type: ignore[misc]  # the same
+        """Loads a model, then moves it to where it is to run: the command would need `accelerate` for that."""
+
+        def _load_model(self, *told: Any, **named: Any) -> Any:
+            device: Any = self.device
+            self.device: Any = None
+            try:
+                return super()._load_model(*told, **named).to(device)
+            finally:
+                self.device = device
+
+    model_manager.ModelManager = Moved
     uvicorn.Config = on_socket  # type: ignore[assignment,misc]  # the command asks for no more than this
     Serve(name, device="cuda:0" if torch.cuda.is_available() else "cpu", log_level="error")
 
