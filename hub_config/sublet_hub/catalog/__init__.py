@@ -5,9 +5,10 @@ Format: see `starter_toml`, which is what a new platform gets, and docs/settings
 
 from sublet_hub.catalog.models import load_models, read_models
 from sublet_hub.catalog.reading import load_catalog, load_placements
-from sublet_hub.catalog.starter import FoundDevice, default_quota, starter_toml
+from sublet_hub.catalog.starter import STARTER_MODELS, FoundDevice, default_quota, starter_toml
 
 __all__ = [
+    "STARTER_MODELS",
     "FoundDevice",
     "default_quota",
     "load_catalog",

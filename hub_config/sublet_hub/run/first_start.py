@@ -11,8 +11,8 @@ from sublet_hub.catalog import starter_toml
 from sublet_hub.cluster.gpus import discover, simulated
 from sublet_hub.credentials import Credentials, Secrets, ensure_credentials, ensure_secrets, write_private
 from sublet_hub.hub.sign_in_options import load_sign_in
-from sublet_hub.models_store import Store
 from sublet_hub.run.database import bring_up_to_date
+from sublet_hub.run.models import prepare_models
 from sublet_hub.settings import Settings
 
 TRAVERSABLE = 0o711
@@ -28,8 +28,6 @@ def make_folders(settings: Settings) -> None:
     for folder in (settings.data, settings.homes_dir):
         _make(folder, TRAVERSABLE)
     _make(settings.logs_dir, 0o700)
-    if not settings.models_dir.exists():  # one that is shared may be closed to us
-        Store(settings.models_dir).prepare()
 
 
 def prepare(settings: Settings) -> tuple[Secrets, Credentials]:
@@ -41,6 +39,7 @@ def prepare(settings: Settings) -> tuple[Secrets, Credentials]:
     if not settings.toml_file.exists():
         devices = discover() or simulated(settings.simulated_gpus)
         write_private(settings.toml_file, starter_toml(devices))
+    prepare_models(settings)
     load_sign_in(settings)
     bring_up_to_date(settings)
     return secrets, credentials

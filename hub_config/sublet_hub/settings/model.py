@@ -66,6 +66,12 @@ def _default_models_dir(values: dict[str, Any]) -> Path:
     return Path(values.get("data", Path(".sublet"))) / "models"
 
 
+def _default_starter_models(_values: dict[str, Any]) -> Path | None:
+    """The models that setup has made beside the platform's environment."""
+    beside = Path(sys.prefix).parent / ".setup" / "models"
+    return beside if beside.is_dir() else None
+
+
 class Settings(KubernetesSettings):
     """One platform's settings; never changed after they are read."""
 
@@ -107,6 +113,11 @@ class Settings(KubernetesSettings):
     models_dir: AbsolutePath = Field(default_factory=_default_models_dir)
     """The store of models: the folder that `sublet models` fills, and that users' servers read on one machine.
     Default: `models` in the data folder."""
+
+    starter_models: OptionalPath = Field(default_factory=_default_starter_models)
+    """Folder with the files of the models that a new platform begins with, a folder for each. Where there is no
+    `models.toml` yet, `sublet up` writes one and takes them into the store. None: a new platform has no models.
+    Default: what `make run` has made, if it has."""
 
     models_source: str = "hub"
     """Where `sublet models add` takes files from unless told: `hub`, an `http(s)://` address, or a folder. In an
