@@ -107,6 +107,8 @@ def roles(admins: Sequence[str], admin_groups: Sequence[str] = ()) -> list[dict[
     ]
 
 
-def routes(api_url: str, gateway_url: str) -> dict[str, str]:
-    """What the proxy sends to the api and to the gateway, beside what the hub tells it of itself."""
-    return {API_PREFIX: api_url, QUOTA_PREFIX: api_url, MODELS_PREFIX: gateway_url}
+def routes(api_url: str, gateway_url: str | None) -> dict[str, str]:
+    """What the proxy sends to the api and, where there is one, to the gateway, beside what the hub tells it of
+    itself."""
+    models = {} if gateway_url is None else {MODELS_PREFIX: gateway_url}
+    return {API_PREFIX: api_url, QUOTA_PREFIX: api_url, **models}
