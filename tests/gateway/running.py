@@ -74,11 +74,8 @@ def as_toml(models: ModelCatalogue) -> str:
         ]
         lines += ["[models.serving]", *(f"{name} = {getattr(model.serving, name)}" for name in _SERVING_FIELDS)]
         for each in model.serving.upstreams:
-            lines += [
-                "[[models.serving.upstreams]]",
-                f"url = {json.dumps(each.url)}",
-                f"model = {json.dumps(each.model)}",
-            ]
+            what = f'start = "{each.start}"' if each.url is None else f'url = "{each.url}"'
+            lines += ["[[models.serving.upstreams]]", what, f'model = "{each.model}"']
     return "\n".join(lines) + "\n"
 
 

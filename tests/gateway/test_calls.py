@@ -105,7 +105,7 @@ def test_models_are_listed_as_openai_lists_them(world: World) -> None:
 def test_without_a_good_key_nothing_is_answered(world: World, header: str) -> None:
     before = len(world.upstream.asked)
     answer = httpx.post(
-        f"{world.gateway.url}{CHAT}", json=body("hi"), headers={"Authorization": header.encode("latin-1")}
+        f"{world.gateway.url}{CHAT}", json=body("hi"), headers=[(b"Authorization", header.encode("latin-1"))]
     )
     found = error_of(answer, 401, "not-signed-in")
     assert found["error"]["code"] == "invalid_api_key"

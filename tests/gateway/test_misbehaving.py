@@ -4,6 +4,7 @@ that nothing stays held or counted."""
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import httpx
 import pytest
@@ -161,7 +162,7 @@ def test_what_may_have_begun_is_not_asked_twice(world: World) -> None:
 # ---------------------------------------------------------------- callers who leave
 
 
-def leave_after(world: World, user: str, prompt: str, pieces: int, **more: object) -> None:
+def leave_after(world: World, user: str, prompt: str, pieces: int, **more: Any) -> None:
     """Read some pieces of a stream, then hang up."""
     with world.gateway.client(world.user(user)) as client:
         asked = body(prompt, stream=True, **more)

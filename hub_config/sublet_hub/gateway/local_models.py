@@ -21,6 +21,7 @@ from pathlib import Path
 
 from sublet_hub.cluster import records
 from sublet_hub.cluster.identities import Identities
+from sublet_hub.cluster.inside import OUTPUT
 from sublet_hub.cluster.local import ServerSpec, python_paths, spawn_command
 from sublet_hub.domain.models import Model, Start
 from sublet_hub.gateway.errors import ModelAway
@@ -33,6 +34,7 @@ LOOK_SECONDS = 0.05
 ROUND_SECONDS = 5.0
 OUTLIVES_US_SECONDS = 120
 STOP_SECONDS = 10.0
+PRINTED_LINES = 20
 SOCKET = "socket"
 """In the server's home, where it is started, so that the path it binds is short wherever the data folder is."""
 USER = "/models"
@@ -112,6 +114,7 @@ class LocalModels:
         begun = time.monotonic()
         log.info("starting a server of %s", model.name)
         there = await asyncio.to_thread(self._launch, model)
+        there.calls = 1  # so that it is not taken for idle while it starts
         self._running[model.name] = there
         try:
             while not await _listens(there.socket):
@@ -124,6 +127,7 @@ class LocalModels:
             await asyncio.shield(self._stop(model.name, keep=True))
             raise
         log.info("the server of %s answers, after %.1f s", model.name, time.monotonic() - begun)
+        there.calls, there.used_at = 0, time.monotonic()
         return there
 
     def _launch(self, model: Model) -> _Running:
@@ -163,7 +167,9 @@ class LocalModels:
         return _Running(process, folder, descriptor, time.monotonic())
 
     def _not_started(self, model: Model, why: str) -> ModelAway:
-        log.error("the server of %s was not started: %s; see %s", model.name, why, self._running[model.name].folder)
+        # It has answered nobody yet, so that what it printed holds nothing that anybody asked.
+        printed = _end_of(self._running[model.name].folder / "home" / OUTPUT)
+        log.error("the server of %s was not started: %s\n%s", model.name, why, printed)
         return ModelAway(f"The server of {model.name} could not be started on this machine; its log says why.")
 
     async def _stop(self, name: str, *, keep: bool = False) -> None:
@@ -207,6 +213,13 @@ def _environment(python: Path, home: Path) -> dict[str, str]:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "TOKENIZERS_PARALLELISM": "false",
     }
+
+
+def _end_of(file: Path) -> str:
+    try:
+        return "\n".join(file.read_text(encoding="utf-8", errors="replace").splitlines()[-PRINTED_LINES:])
+    except OSError:
+        return ""
 
 
 async def _listens(socket: Path) -> bool:
