@@ -127,7 +127,15 @@ def test_what_the_catalogue_no_longer_has_is_shown_and_can_be_removed(
     assert "There are no models" in run("models", "list").out
 
 
+def test_a_store_is_prepared_for_being_mounted(run: Run, store: Store) -> None:
+    done = run("models", "prepare")
+    assert (done.code, done.out) == (0, f"{store.root} is ready.\n")
+    assert (store.gated / "llama").is_dir()
+    assert store.public_catalogue.is_file()
+
+
 def test_a_folder_is_described(run: Run, usb: Path) -> None:
-    done = run("models", "describe", str(usb))
+    done = run("models", "describe", str(usb), "--licence", "apache-2.0")
     assert done.code == 0, done.err
+    assert 'licence = "apache-2.0"\n' in done.out
     assert 'path = "model.safetensors", size = 100000' in done.out

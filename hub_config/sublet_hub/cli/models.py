@@ -32,7 +32,7 @@ from sublet_hub.domain.errors import NotFound
 from sublet_hub.domain.models import Model, ModelCatalogue
 from sublet_hub.models_store import Store, StoreError
 from sublet_hub.models_store.adding import Adding
-from sublet_hub.models_store.describing import described
+from sublet_hub.models_store.describing import Said, described
 from sublet_hub.models_store.keeping import problems_of, publish
 from sublet_hub.models_store.keeping import remove as remove_stored
 from sublet_hub.models_store.sources import source_from
@@ -158,6 +158,19 @@ def add(names: tuple[str, ...], everything: bool, source: str | None, again: boo
         sys.exit(PROBLEM)
 
 
+@models.command("prepare")
+def prepare() -> None:
+    """Make the store's folders, and tell programs what is in it.
+
+    The other commands do it, too. Where the store is mounted read-only into servers, a server can't start before the
+    folders are there: that of each gated model is made though the model is not in the store yet.
+    """
+    shelf = _shelf()
+    with _explained():
+        publish(shelf.store, shelf.catalogue)
+    click.echo(f"{shelf.store.root} is ready.")
+
+
 @models.command("verify")
 @click.argument("names", metavar="[MODEL]...", nargs=-1)
 @report_json_option
@@ -214,15 +227,19 @@ def remove(name: str, revision: str | None) -> None:
 @models.command("describe")
 @click.argument("source", metavar="FOLDER|REPOSITORY")
 @click.option("--revision", metavar="REVISION", default="main", show_default=True, help="Of the hub's repository.")
-def describe(source: str, revision: str) -> None:
-    """Print a beginning of a model's entry in models.toml: its files with sizes and SHA-256.
+@click.option("--name", default="", help="What it is to be called here. Default: from its source.")
+@click.option("--title", default="", help="What people read. Default: its name.")
+@click.option("--family", default="", help="Such as Llama, SAM, DINO.")
+@click.option("--task", default="", help="Such as text-generation.")
+@click.option("--licence", default="", help="The name of one of the catalogue's licences.")
+def describe(source: str, revision: str, **said: str) -> None:
+    """Print a model's entry for models.toml: its files with sizes and SHA-256, and what you say of it.
 
     SOURCE is a folder that holds them, or a repository of the hub such as meta-llama/Llama-3.2-1B. Pickles are left
     out.
-    For example: sublet models describe meta-llama/Llama-3.2-1B >> .sublet/models.toml
+    For example: sublet models describe meta-llama/Llama-3.2-1B --licence llama-3.2 >> .sublet/models.toml
     """
     settings = _shelf().settings
     with _explained(), Bar() as bar:
-        click.echo(
-            described(source, revision, settings.models_hub_url, os.environ.get(TOKEN_VARIABLE), bar), nl=False
-        )
+        token = os.environ.get(TOKEN_VARIABLE)
+        click.echo(described(source, revision, settings.models_hub_url, token, bar, Said(**said)), nl=False)
