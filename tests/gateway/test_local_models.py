@@ -50,6 +50,8 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     models = ModelCatalogue({"toy": model("toy"), "lost": model("lost")}, {"open": OPEN})
     folder_of(data, "toy").mkdir(parents=True)
     subprocess.run([NOTEBOOK_PYTHON, MAKE, folder_of(data, "toy")], check=True, timeout=120, capture_output=True)
+    for made in folder_of(data, "toy").iterdir():
+        made.chmod(0o644)  # as the store has them
     hub = Hub()
     with api_platform(hub, models) as api:
         quotas.set_quota(api.books, DEFAULT, Quota(()), actor="test", why="test")
