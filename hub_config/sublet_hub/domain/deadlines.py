@@ -2,7 +2,8 @@
 
 For one windowed limit, the leases that draw on it share what is left by their rates: each keeps at least what it
 already holds, and what nobody holds is poured over them so that those with the nearest ends are lifted first
-(water-filling). If less is left than is held (the quota was lowered), all of them end at the same moment.
+(water-filling). If less is left than is held (the quota was lowered), those with the latest ends are brought nearer
+first, in the same way.
 """
 
 from __future__ import annotations
@@ -80,13 +81,8 @@ def _share_out(what: What, leases: Sequence[Lease], available: int) -> dict[str,
     rates = {lease.id: _rate_of(what, lease) for lease in leases}
     held = sum(rates[lease.id] * (lease.held_until_ms - lease.posted_until_ms) for lease in leases)
     free = available * scale(what) - held
-    # The ledger's money is rounded down: what leases were let hold may be a unit of each more than there is.
-    rounding = len(leases) * scale(what) if what is What.MONEY else 0
-    if free < -rounding:
-        drawn = sum(rates[lease.id] * lease.posted_until_ms for lease in leases)
-        common = (available * scale(what) + drawn) // sum(rates.values())
-        return {lease.id: common for lease in leases}
-    free = max(0, free)
+    if free < 0:
+        return _drawn_in(leases, rates, -free)
     ordered = sorted(leases, key=lambda lease: lease.held_until_ms)
     level, total_rate = ordered[0].held_until_ms, 0
     for i, lease in enumerate(ordered):
@@ -98,6 +94,22 @@ def _share_out(what: What, leases: Sequence[Lease], available: int) -> dict[str,
         free -= (next_end - level) * total_rate
         level = next_end
     return {lease.id: max(level, lease.held_until_ms) for lease in leases}
+
+
+def _drawn_in(leases: Sequence[Lease], rates: Mapping[str, int], short: int) -> dict[str, int]:
+    """The ends of leases that hold more than there is: the latest are brought nearer first, and to one moment, so
+    that a lease ends before its hold only where it must. The rounding of money alone makes them a unit short."""
+    ordered = sorted(leases, key=lambda lease: -lease.held_until_ms)
+    level, total_rate = ordered[0].held_until_ms, 0
+    for i, lease in enumerate(ordered):
+        total_rate += rates[lease.id]
+        next_end = ordered[i + 1].held_until_ms if i + 1 < len(ordered) else None
+        if next_end is None or (level - next_end) * total_rate >= short:
+            level -= -(-short // total_rate)
+            break
+        short -= (level - next_end) * total_rate
+        level = next_end
+    return {lease.id: min(level, lease.held_until_ms) for lease in leases}
 
 
 def _after_reset(state: LimitState, leases: Sequence[Lease], window_end: int, until_ms: int) -> int | None:
