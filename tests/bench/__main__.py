@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from tests.bench import (
     admission,
     end_of_lease,
+    gateway,
     kube_meter,
     kube_spawn,
     meter_round,
@@ -39,6 +40,7 @@ BENCHES: Mapping[str, Callable[..., Result]] = {
     "end-of-lease": end_of_lease.run,
     "meter-round": meter_round.run,
     "notice-streams": notice_streams.run,
+    "gateway": gateway.run,
     "model-loading": model_loading.run,
     "kube-spawn": kube_spawn.run,
     "kube-meter": kube_meter.run,

@@ -97,7 +97,7 @@ def test_a_server_is_started_answers_and_is_stopped_when_idle(local: World) -> N
         if path.is_file():
             assert MARK.encode() not in path.read_bytes(), path
     wait_until(lambda: servers(local) == [], 60, "it is stopped when nobody calls")
-    assert list((local.data / "gateway" / "local").iterdir()) == []
+    wait_until(lambda: not list((local.data / "gateway" / "local").iterdir()), 20, "nothing of it is left")
 
 
 def test_a_server_that_is_killed_is_started_again(local: World) -> None:
