@@ -72,7 +72,7 @@ async def test_unknown_tokens_and_services_are_no_callers(platform: Running) -> 
 
 async def test_what_is_accepted_is_by_who_pays(platform: Running) -> None:
     def accepted(found: httpx.Response) -> bool:
-        return {each["name"]: each["accepted"] for each in found.json()["models"]}["llama-big"]
+        return bool({each["name"]: each["accepted"] for each in found.json()["models"]}["llama-big"])
 
     platform.lease("alice", LAB, server_name="train")
     platform.lease("alice")
