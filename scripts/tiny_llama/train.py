@@ -4,8 +4,8 @@
 
 A developer's script, not run by setup: it takes minutes, and another machine gives other weights. It writes what it
 has every 250 steps; the weights beside this file are those after 750 of 1,500. Only tokens that occur in
-`dialogues.txt` have a row of their own in the embedding; all others share one, which the model learns to read as "some
-other word" and never to write.
+`dialogues.txt` have a row of their own in the embedding; all others share one, which the model learns to read as
+"some other word" and never to write.
 """
 
 from __future__ import annotations
