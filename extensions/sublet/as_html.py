@@ -53,7 +53,7 @@ def facts(rows: Iterable[tuple[str, str]], title: str = "", hints: Mapping[str, 
 
 
 def _whole(blocks: Sequence[str]) -> str:
-    shown = "".join(blocks) or f"<p>{escape(wording.EMPTY)}</p>"
+    shown = "".join(blocks) or paragraph(wording.EMPTY)
     return f'<div style="overflow-x:auto">{shown}</div>'
 
 
@@ -87,6 +87,22 @@ def _table(headings: Sequence[str], rows: Iterable[tuple[Sequence[str], str]]) -
     head = "".join(f'<th scope="col" style="{_CELL}">{escape(text)}</th>' for text in (first, "", *others))
     body = "".join(_row(*row) for row in rows)
     return f"{_TABLE}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def plain_table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows without bars, the first cell of each its heading."""
+    head = "".join(f'<th scope="col" style="{_CELL}">{escape(text)}</th>' for text in headings)
+    body = "".join(
+        f'<tr><th scope="row" style="{_WHOLE_CELL};font-weight:normal">{escape(first)}</th>'
+        + "".join(f'<td style="{_CELL}">{escape(text)}</td>' for text in others)
+        + "</tr>"
+        for first, *others in rows
+    )
+    return _whole([f"{_TABLE}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"])
+
+
+def paragraph(text: str) -> str:
+    return f"<p>{escape(text)}</p>"
 
 
 def _row(texts: Sequence[str], bar: str) -> str:

@@ -38,16 +38,17 @@ def _account(account: Account, quota: Quota, note: str) -> str:
     if not account.limits:
         return f"{title}: {wording.NO_LIMITS}"
     rows = [wording.row(limit, quota.currency, quota.read_at) for limit in account.limits]
-    return "\n".join([title, *_table(wording.HEADINGS, rows)])
+    return "\n".join([title, *table(wording.HEADINGS, rows)])
 
 
 def _used(account: AccountUsage, currency: str) -> str:
     title = wording.usage_title(account, currency)
     rows = [wording.day_row(day, currency) for day in wording.used_days(account)]
-    return "\n".join([title, *_table(wording.DAY_HEADINGS, rows)]) if rows else title
+    return "\n".join([title, *table(wording.DAY_HEADINGS, rows)]) if rows else title
 
 
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with the cells below their headings, all indented."""
     lines = [headings, *rows]
     widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
     return ["  " + "  ".join(f"{cell:<{w}}" for cell, w in zip(line, widths, strict=True)).rstrip() for line in lines]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import IO, Any
@@ -56,6 +57,18 @@ def get(around: Surroundings, path: str, timeout: float) -> Any:
 def post(around: Surroundings, path: str, body: Mapping[str, object], timeout: float) -> Any:
     """What the API answers to JSON that is sent to a path of it."""
     return _ask(around, "POST", path, json.dumps(body).encode(), timeout)
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """Say what is the matter where an answer isn't what the published API says."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise Unavailable(
+            f"Sublet's answer is not understood ({type(error).__name__}: {error})."
+            " The platform may be newer than this package: pip install --upgrade sublet"
+        ) from None
 
 
 def _ask(around: Surroundings, method: str, path: str, body: bytes | None, timeout: float) -> Any:

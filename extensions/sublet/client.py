@@ -7,15 +7,13 @@ All raise NotInALease outside a lease, Unavailable where the platform doesn't an
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
 from sublet import fields
-from sublet.asking import TIMEOUT_SECONDS, Surroundings, get, post
-from sublet.errors import Refused, Unavailable
+from sublet.asking import TIMEOUT_SECONDS, Surroundings, get, post, understood
+from sublet.errors import Refused
 from sublet.leases import Lease
 from sublet.quotas import Quota
 from sublet.usages import Usage
@@ -55,7 +53,7 @@ def usage(*, timeout: float = TIMEOUT_SECONDS) -> Usage:
     paying = quota.account
     ordered = sorted(quota.accounts, key=lambda each: each is not paying)
     documents = [_month(around, each.name, timeout) for each in ordered]
-    with _understood():
+    with understood():
         return Usage.from_json(documents, quota.currency, datetime.now(UTC))
 
 
@@ -101,12 +99,12 @@ def _path(around: Surroundings) -> str:
 
 def _quota(around: Surroundings, timeout: float) -> Quota:
     document = get(around, "/quota", timeout)
-    with _understood():
+    with understood():
         return Quota.from_json(document, around.lease_id, datetime.now(UTC))
 
 
 def _lease(document: Any) -> Lease:
-    with _understood():
+    with understood():
         return Lease.from_json(document, datetime.now(UTC))
 
 
@@ -116,21 +114,9 @@ def _month(around: Surroundings, account: str, timeout: float) -> Any:
     day, document = datetime.now(UTC).day, None
     for _ in range(3):
         document = get(around, f"/usage?account={quote(account, safe='')}&days={day}", timeout)
-        with _understood():
+        with understood():
             there = fields.day(document["days"][-1]["date"]).day
         if there == day:
             break
         day = there
     return document
-
-
-@contextmanager
-def _understood() -> Iterator[None]:
-    """Say what is the matter where an answer isn't what the published API says."""
-    try:
-        yield
-    except (LookupError, TypeError, ValueError) as error:
-        raise Unavailable(
-            f"Sublet's answer is not understood ({type(error).__name__}: {error})."
-            " The platform may be newer than this package: pip install --upgrade sublet"
-        ) from None

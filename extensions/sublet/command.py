@@ -6,13 +6,15 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from typing import TextIO
 
-from sublet import client, wording
+from sublet import client, models, wording
 from sublet.errors import NotInALease, Refused, SubletError, Unavailable
 from sublet.leases import OVER, Lease
+from sublet.models import Models
 from sublet.quotas import Quota
 from sublet.usages import Usage
 
@@ -82,10 +84,19 @@ def _parser() -> argparse.ArgumentParser:
         help="when: 18:30 (the next time that it is, in this computer's time zone), or 2026-11-23T18:30",
     )  # fmt: skip
     command("keep", _keep, "Take back a stop that you have planned, or one because the server is idle.")
+    listed = command("models", _models, "The models of the platform; with a name, the folder of its files.")
+    listed.add_argument("name", nargs="?", metavar="NAME", help="a model that is on this server")
     return parser
 
 
-Shown = Quota | Lease | Usage
+@dataclass(frozen=True, slots=True)
+class Folder:
+    """Where the files of a model are."""
+
+    document: Mapping[str, str]
+
+
+Shown = Quota | Lease | Usage | Models | Folder
 
 
 def _quota(_: argparse.Namespace) -> tuple[Shown, str]:
@@ -115,6 +126,14 @@ def _stop(options: argparse.Namespace) -> tuple[Shown, str]:
 def _keep(_: argparse.Namespace) -> tuple[Shown, str]:
     lease = client.keep()
     return lease, f"This server is kept. It may run until {wording.until(lease, lease.read_at)}."
+
+
+def _models(options: argparse.Namespace) -> tuple[Shown, str]:
+    if options.name is None:
+        listed = models.list()
+        return listed, str(listed)
+    folder = str(models.path(options.name))
+    return Folder({"name": options.name, "path": folder}), folder
 
 
 def _moment(text: str) -> datetime:

@@ -22,3 +22,23 @@ class Refused(SubletError):
         super().__init__(message)
         self.type = type
         self.status = status
+
+
+class NoSuchModel(SubletError):
+    """The catalogue has no model of that name."""
+
+
+class NotHere(SubletError):
+    """The files of a model, or what reads them, are not in this server."""
+
+
+class LicenceNeeded(SubletError):
+    """A model's licence must be accepted first; `url` is the page to do it on."""
+
+    def __init__(self, message: str, *, url: str) -> None:
+        super().__init__(message)
+        self.url = url
+
+
+class DoesNotFit(SubletError):
+    """A model needs more memory than there is."""

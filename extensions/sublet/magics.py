@@ -1,4 +1,4 @@
-"""`%sublet quota|lease|usage` and `%%sublet cost` in IPython. Nothing here imports IPython where it isn't already."""
+"""`%sublet quota|lease|usage|models` and `%%sublet cost`. Nothing here imports IPython where it isn't already."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import sys
 import time
 from typing import Any
 
-from sublet import client
+from sublet import client, models
 from sublet.asking import Surroundings
 from sublet.cost import CellCost
 from sublet.errors import SubletError
 from sublet.gpu_use import GpuUse, sampled
 
-READERS = {"quota": client.quota, "lease": client.lease, "usage": client.usage}
+READERS = {"quota": client.quota, "lease": client.lease, "usage": client.usage, "models": models.list}
 AFTER_A_CELL_SECONDS = 3.0
 """How long a cell is held up at most for the price to be read."""
 
@@ -32,8 +32,8 @@ def load_ipython_extension(shell: Any) -> None:
     """What `%load_ext sublet` calls."""
 
     def sublet(line: str, cell: str | None = None) -> object:
-        """Show what you hold and what is left: `%sublet quota`, `%sublet lease`, `%sublet usage`. At the top of a
-        cell, `%%sublet cost`: its GPU-seconds, utilisation and money."""
+        """Show what you hold and what is left: `%sublet quota`, `%sublet lease`, `%sublet usage`,
+        `%sublet models`. At the top of a cell, `%%sublet cost`: its GPU-seconds, utilisation and money."""
         __tracebackhide__ = True
         return _magic(shell, line, cell)
 
@@ -48,9 +48,7 @@ def _magic(shell: Any, line: str, cell: str | None) -> object:
         if cell is None and word in READERS:
             return READERS[word]()
         if cell is None or word != "cost":
-            raise usage_error(
-                "Use %sublet quota, %sublet lease, %sublet usage, or %%sublet cost at the top of a cell."
-            )
+            raise usage_error("Use %sublet quota, lease, usage or models, or %%sublet cost at the top of a cell.")
         Surroundings.of(os.environ)  # outside a lease nothing is run
     except SubletError as error:
         raise usage_error(str(error)) from None

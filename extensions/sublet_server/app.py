@@ -25,6 +25,7 @@ from sublet_server.kernel_socket import KernelSocket
 from sublet_server.kernels import Kernels
 from sublet_server.loops import keep_going
 from sublet_server.minutes import Counting
+from sublet_server.models import show_models
 from sublet_server.needed import keep_while_busy
 from sublet_server.outbox import Outbox, outbox_file, send_leftovers
 from sublet_server.past import Past
@@ -147,6 +148,7 @@ class SubletServer(ExtensionApp):
         # In this order: the first reads what the second writes over.
         self._keep("telling of the last lease", self._past.find_out)
         self._keep("noting the lease", self._past.remember)
+        self._keep("linking models", partial(show_models, os.environ, self.log))
         self._keep("learning of the idle policy", partial(learn_idle_policy, self.api, self.state))
         self._keep("keeping a lease that is in use", partial(keep_while_busy, self.api, self.state, kernels))
         self._sample(counting.heed)

@@ -20,6 +20,8 @@ from typing import Any, ClassVar, Self
 CREDENTIALS_FILE = "credentials"
 SECRETS_FILE = "secrets.json"
 PRIVATE = 0o600
+ADDED_LATER = ("gateway_token",)
+"""Secrets that the first versions did not have."""
 
 
 class CredentialsError(Exception):
@@ -91,6 +93,9 @@ class Secrets(_Given):
     spawner_token: str = field(repr=False)
     """Hub token of the service `sublet-spawner`, which the hub's spawner shows to the api."""
 
+    gateway_token: str = field(repr=False)
+    """Hub token of the service `sublet-gateway`, which the gateway shows to the api."""
+
     runner_token: str = field(repr=False)
     """Hub token of the service `sublet-up`: tells the hub that the proxy was started anew."""
 
@@ -142,10 +147,25 @@ def ensure_credentials(data: Path, admin_user: str) -> Credentials:
 
 
 def ensure_secrets(data: Path) -> Secrets:
-    """The secrets there, or new ones. For the one process that holds the data folder's lock."""
-    if not (data / SECRETS_FILE).exists():
-        write_private(data / SECRETS_FILE, Secrets.generate().to_text())
+    """The secrets there, or new ones; those that an earlier version had no use for are added. For the one process
+    that holds the data folder's lock."""
+    path = data / SECRETS_FILE
+    if not path.exists():
+        write_private(path, Secrets.generate().to_text())
+    else:
+        _add_newer_secrets(path)
     return read_secrets(data)
+
+
+def _add_newer_secrets(path: Path) -> None:
+    """Add those of `ADDED_LATER` that a file lacks. Another that is missing is a fault, which reading it tells."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError:
+        return
+    if isinstance(kept, dict) and (missing := [name for name in ADDED_LATER if name not in kept]):
+        kept |= {name: secrets.token_hex(32) for name in missing}
+        write_private(path, json.dumps(kept, indent=2) + "\n")
 
 
 def write_private(path: Path, text: str) -> None:

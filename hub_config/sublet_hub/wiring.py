@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sublet_hub.catalog import default_quota, load_catalog
+from sublet_hub.catalog import default_quota, load_catalog, load_models
 from sublet_hub.clock import Clock, SystemClock
 from sublet_hub.cluster.kube.warden import end_margin_ms
 from sublet_hub.credentials import read_secrets
@@ -53,14 +53,14 @@ def _end_margin_ms(settings: Settings) -> int:
 def open_books(settings: Settings, clock: Clock | None = None) -> Iterator[Books]:
     """The books of a platform, closed at the end of the block. Its database must have been migrated.
 
-    SettingsError where `sublet.toml` is wrong, CredentialsError before the first `sublet up`, Unavailable where
-    the database doesn't answer.
+    SettingsError where `sublet.toml` or `models.toml` is wrong, CredentialsError before the first `sublet up`,
+    Unavailable where the database doesn't answer.
     """
-    catalog = load_catalog(settings)
+    catalog, models = load_catalog(settings), load_models(settings)
     audit_key = bytes.fromhex(read_secrets(settings.data, settings.secrets_dir).audit_key)
     store = open_store(settings.database_url)
     try:
-        yield Books(store, catalog, policy_of(settings), clock or SystemClock(), audit_key)
+        yield Books(store, catalog, policy_of(settings), clock or SystemClock(), audit_key, models)
     finally:
         store.close()
 

@@ -18,6 +18,7 @@ from sublet_hub.api.hub_client import HttpHub
 SERVICE_TOKEN = "the-service-token"
 ACCESS = "access:services!service=sublet"
 READ, WRITE, SPAWN = "custom:quotas:read", "custom:quotas:write", "custom:leases:write"
+SERVE = "custom:models:serve"
 
 
 @dataclass
@@ -36,6 +37,11 @@ class FakeHub:
             "reader": ("service", "reader", [READ]),
             "admin": ("service", "admin", [READ, WRITE]),
             "spawner": ("service", "sublet-spawner", [SPAWN]),
+            "gateway": ("service", "sublet-gateway", [SERVE]),
+            "alice-server": ("user", "alice", [ACCESS, "access:servers!server=alice/"]),
+            "alice-train": ("user", "alice", [ACCESS, "access:servers!server=alice/train"]),
+            "alice-own": ("user", "alice", [ACCESS, "access:servers!user=alice"]),
+            "lab-admin": ("user", "bob", [ACCESS, "custom:licences:write!group=lab"]),
             "bare": ("user", "alice", ["read:users:name!user=alice"]),
             "other": ("user", "alice", ["access:services!service=other", "custom:quotas:write!user=alice"]),
         }

@@ -36,7 +36,9 @@ def test_operations_keep_their_names(operations: dict[str, Operation]) -> None:
     assert set(operations) == of_quotas | {
         "list_quotas", "list_leases", "request_lease", "read_lease", "follow_lease", "stop_lease", "keep_lease",
         "report_activity", "list_activity", "list_flavors", "list_pools", "read_own_quota", "read_usage",
-        "list_notices", "list_audit", "read_health", "read_metrics", "read_openapi", "read_platform",
+        "read_model_use", "list_models", "read_model", "accept_licence", "list_acceptances", "identify_caller",
+        "request_allowance", "post_use", "list_notices", "list_audit", "read_health",
+        "read_metrics", "read_openapi", "read_platform",
     }  # fmt: skip
 
 

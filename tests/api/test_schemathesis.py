@@ -18,7 +18,7 @@ from sublet_hub.domain.admission import LeaseRequest
 from sublet_hub.domain.flavors import Tier
 from sublet_hub.storage import leasing, metering
 from sublet_hub.storage.memory import MemoryStore
-from tests.api.fake_hub import READ, SPAWN, WRITE, FakeHub
+from tests.api.fake_hub import READ, SERVE, SPAWN, WRITE, FakeHub
 from tests.fixtures.books import books, limit
 
 CHECKS: list[CheckFunction] = [
@@ -54,7 +54,7 @@ class EveryGroup(set[str]):
 def served() -> object:
     """An api whose asker may do everything, on a hub that knows every name."""
     hub = FakeHub(users=Everyone(alice=["lab"]), groups=EveryGroup())
-    hub.tokens["all"] = ("user", "alice", ["access:services", READ, WRITE, SPAWN])
+    hub.tokens["all"] = ("user", "alice", ["access:services", READ, WRITE, SPAWN, SERVE])
     kept = books(MemoryStore())
     limit(kept, gpu_seconds=(36000, "day"), gpus=4)
     wanted = LeaseRequest("alice", accounts.user("alice"), "gpu-1x", Tier.GUARANTEED)

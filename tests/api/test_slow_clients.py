@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sublet_hub.api import edge, http_protocol
+from sublet_hub import http_protocol
+from sublet_hub.api import edge
 from sublet_hub.storage.memory import MemoryStore
 from tests.api.conftest import API, running
 from tests.api.event_client import WAIT_SECONDS

@@ -53,7 +53,8 @@ SOURCES = {
 STATEMENTS = {
     "quotas": f"SELECT 'user', a.name, 'UTC', '{LIMITS}' FROM fill_accounts a WHERE {{batch}}",
     "ledger_entries": f"""
-        SELECT 'user', a.name, {_POSTED}, n.from_ms, n.from_ms + {POST_MS}, n.from_ms + {POST_MS}, 'slice', {_HASHES}
+        SELECT 'user', a.name, {_POSTED}, n.from_ms, n.from_ms + {POST_MS}, n.from_ms + {POST_MS}, 'slice',
+            {_HASHES}, NULL, NULL
         FROM fill_accounts a CROSS JOIN fill_numbers n WHERE {{batch}}""",
     "chain_heads": """
         SELECT 'user', a.name, n.number, a.mark || n.mark

@@ -9,6 +9,9 @@ import pytest
 
 from sublet_hub.cli import exits
 from sublet_hub.domain import accounts
+from sublet_hub.domain.allowances import AllowanceRequest, CallCounts, Post
+from sublet_hub.domain.amounts import Amount, Micros
+from sublet_hub.storage import allowing
 from tests.cli.conftest import Ran, Run
 from tests.fixtures.api_platform import ApiPlatform
 
@@ -197,6 +200,19 @@ def test_usage(as_admin: Run, platform: ApiPlatform) -> None:
     assert as_admin("usage", token="alice-token").code == exits.OK
     assert as_admin("usage", "bob", token="alice-token").code == exits.NOT_ALLOWED
     assert as_admin("usage", "group", "lab", token="alice-token").code == exits.OK
+
+
+def test_usage_by_model(as_admin: Run, platform: ApiPlatform) -> None:
+    carol, some = accounts.user("carol"), Amount(money=Micros(10_000), tokens=50_000)
+    allowance = allowing.allow(platform.books, AllowanceRequest("carol", carol, some, some, 60_000)).allowance
+    uses = (CallCounts("tiny-llama", 3, 12_000, 8_000), CallCounts("gone-1", 1, 5, 0))
+    allowing.post(platform.books, allowance.id, Post(1, uses, release=True))
+    ran = as_admin("usage", "carol")
+    assert ran.code == exits.OK
+    (row,) = [line for line in ran.out.splitlines() if "tiny-llama" in line]
+    assert [word for word in row.split() if word[0] in "0123456789<$"] == ["3", "12,000", "8,000", "<", "$0.01"]
+    (gone, tiny) = as_admin("usage", "carol", "--json").json["models"]
+    assert (gone["model"], tiny["output_tokens"], tiny["cost_microunits"]) == ("gone-1", 8_000, 8_800)
 
 
 def test_audit_show(as_admin: Run) -> None:

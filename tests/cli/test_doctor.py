@@ -16,18 +16,23 @@ import pytest
 from sublet_hub.cli import doctor, exits
 from sublet_hub.cli.doctor import books as book_checks
 from sublet_hub.cli.doctor import data_folder, installation, machine, running
+from sublet_hub.cli.doctor import models as of_models
 from sublet_hub.cli.doctor.findings import Finding, Level
 from sublet_hub.cluster.gpus import Device, GpuDiscoveryError
 from sublet_hub.domain import accounts
 from sublet_hub.domain.accounts import DEFAULT
 from sublet_hub.domain.admission import LeaseRequest
 from sublet_hub.domain.flavors import Tier
+from sublet_hub.models_store import Store
+from sublet_hub.models_store.adding import Adding
+from sublet_hub.models_store.sources import FolderSource
 from sublet_hub.run.lock import hold
 from sublet_hub.settings import Settings, load_settings
 from sublet_hub.storage import leasing, metering, quotas
 from sublet_hub.storage.books import Books
 from sublet_hub.wiring import open_books
 from tests.cli.conftest import Run, tamper
+from tests.fixtures.models import catalogue_of, contents, model_of, toml_of, write
 
 
 def worst(findings: Iterator[Finding]) -> Finding:
@@ -267,3 +272,16 @@ def test_no_database(beside: Settings) -> None:
     found = {finding.check: finding for finding in doctor.examine(beside)}
     assert found["database"].level is Level.PROBLEM
     assert json.dumps(found["database"].to_json())
+
+
+def test_models_that_are_not_in_the_store_are_named(beside: Settings, tmp_path: Path) -> None:
+    assert worst(of_models.models(beside)).text.startswith("0 models in the catalogue")
+    model = model_of(contents())
+    beside.models_toml.write_text(toml_of(catalogue_of(model)))
+    lacking = worst(of_models.models(beside))
+    assert (lacking.level, lacking.mend) == (Level.WARNING, "Fetch it with: sublet models add tiny")
+    source = FolderSource(str(write(tmp_path / "usb", contents())))
+    Adding(Store(beside.models_dir), model, source).run()
+    assert worst(of_models.models(beside)).level is Level.OK
+    beside.models_toml.write_text("[[models]]")
+    assert worst(of_models.models(beside)).level is Level.PROBLEM

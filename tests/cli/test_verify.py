@@ -12,10 +12,12 @@ from sublet_hub.cli import exits
 from sublet_hub.clock import SystemClock
 from sublet_hub.domain import accounts
 from sublet_hub.domain.admission import LeaseRequest
+from sublet_hub.domain.allowances import AllowanceRequest, CallCounts, Post
+from sublet_hub.domain.amounts import Amount, Micros
 from sublet_hub.domain.flavors import Tier
 from sublet_hub.domain.lease import EndReason
 from sublet_hub.settings import Settings
-from sublet_hub.storage import leasing, metering
+from sublet_hub.storage import accepting, allowing, leasing, metering
 from sublet_hub.storage.anchors import Anchors
 from sublet_hub.wiring import open_books
 from tests.cli.conftest import Run, tamper
@@ -25,7 +27,8 @@ RECORDS_OF_A_LEASE = 3  # granted, started, ended
 
 @pytest.fixture
 def used(beside: Settings) -> Settings:
-    """A platform on which a lease began and ended, its audit chain noted outside the database."""
+    """A platform on which a lease began and ended, a model is called and a licence was accepted, its audit chain
+    noted outside the database."""
     with open_books(beside) as books:
         wanted = LeaseRequest(
             user="alice", account=accounts.user("alice"), flavor="simulated-gpu-1x", tier=Tier.GUARANTEED
@@ -34,6 +37,11 @@ def used(beside: Settings) -> Settings:
         now_ms = SystemClock().now_ms()
         metering.start(books, lease.id, now_ms)
         metering.end(books, lease.id, now_ms, now_ms + 1000, EndReason.USER)
+        some = Amount(money=Micros(10), tokens=1000)
+        request = AllowanceRequest("alice", accounts.user("alice"), some, some, 60_000)
+        allowance = allowing.allow(books, request).allowance
+        allowing.post(books, allowance.id, Post(1, (CallCounts("tiny-llama", 1, 100, 10),)))
+        accepting.accept(books, accounts.user("alice"), "llama-3.2", "1", actor="user:alice")
         Anchors(beside.anchors_file).note(books)
     return beside
 
@@ -41,16 +49,16 @@ def used(beside: Settings) -> Settings:
 def test_a_whole_chain(used: Settings, run: Run) -> None:
     ran = run("audit", "verify")
     assert ran.code == exits.OK
-    assert ran.out.startswith("Whole: 4 audit records (against 1 notes outside the database)")
+    assert ran.out.startswith("Whole: 5 audit records (against 1 notes outside the database)")
     assert run("audit", "verify", "--json").json == {
-        "whole": True, "records": 1 + RECORDS_OF_A_LEASE, "anchors": 1, "accounts": 1, "faults": [],
+        "whole": True, "records": 1 + RECORDS_OF_A_LEASE + 1, "anchors": 1, "accounts": 1, "faults": [],
     }  # fmt: skip
 
 
 def _cut_off_the_tail(settings: Settings) -> None:
-    tamper(settings, "DELETE FROM audit_records WHERE number = 4")
-    mark = "(SELECT mac FROM audit_records WHERE number = 3)"
-    tamper(settings, f"UPDATE chain_heads SET number = 3, mark = {mark} WHERE kind = 'audit'")
+    tamper(settings, "DELETE FROM audit_records WHERE number = 5")
+    mark = "(SELECT mac FROM audit_records WHERE number = 4)"
+    tamper(settings, f"UPDATE chain_heads SET number = 4, mark = {mark} WHERE kind = 'audit'")
 
 
 def _change_an_anchor(settings: Settings) -> None:
@@ -68,7 +76,7 @@ def _change_an_anchor(settings: Settings) -> None:
             "audit: record 2 was changed",
         ),
         (lambda s: tamper(s, "DELETE FROM audit_records WHERE number = 2"), "audit: record 2 is missing"),
-        (lambda s: tamper(s, "DELETE FROM audit_records WHERE number = 4"), "missing at the end"),
+        (lambda s: tamper(s, "DELETE FROM audit_records WHERE number = 5"), "missing at the end"),
         (_cut_off_the_tail, "missing at the end"),
         (_change_an_anchor, "not the one that was noted"),
         (
@@ -76,6 +84,14 @@ def _change_an_anchor(settings: Settings) -> None:
             "user:alice: entry 1 was changed",
         ),
         (lambda s: tamper(s, "UPDATE use_totals SET gpu_time = gpu_time + 1"), "the balance"),
+        (lambda s: tamper(s, "UPDATE model_use SET output_tokens = 0"), "the use of model tiny-llama"),
+        (lambda s: tamper(s, "DELETE FROM model_use"), "the use of model tiny-llama"),
+        (lambda s: tamper(s, "UPDATE ledger_entries SET model = 'cheap' WHERE model IS NOT NULL"), "was changed"),
+        (lambda s: tamper(s, "UPDATE ledger_entries SET reason = '' WHERE model IS NOT NULL"), "was changed"),
+        (lambda s: tamper(s, "UPDATE allowances SET held_tokens = held_tokens + 1"), "user:alice: allowance"),
+        (lambda s: tamper(s, "DELETE FROM allowances"), "user:alice: allowance"),
+        (lambda s: tamper(s, "UPDATE acceptances SET subject_name = 'bob'"), "audit: the acceptance of audit record"),
+        (lambda s: tamper(s, "DELETE FROM acceptances"), "audit: the acceptance of audit record"),
     ],
 )
 def test_what_was_changed_is_found(used: Settings, run: Run, change: Callable[[Settings], None], said: str) -> None:

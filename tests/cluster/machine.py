@@ -89,13 +89,14 @@ class Machine:
         before: tuple[str, ...] = (),
         hide: tuple[str, ...] = (),
         sandbox: Policy | None = None,
+        offered: tuple[Path, ...] = (),
     ) -> str:
         """Start a lease; returns its id, once the server runs."""
         lease_id = f"lease-{next(self._ids)}"
         deadline_ms = records.wall_ms() + lasts_ms
         with self.platform() as cluster:
             folder = cluster.prepare(lease_id, deadline_ms)
-        command = spawn_command(folder, self._spec(argv, deadline_ms, hide, sandbox))
+        command = spawn_command(folder, self._spec(argv, deadline_ms, hide, sandbox, offered))
         self.parents[lease_id] = subprocess.Popen(
             self.as_platform([*before, *command]),
             cwd=self.home,
@@ -109,7 +110,12 @@ class Machine:
         return lease_id
 
     def _spec(
-        self, argv: tuple[str, ...], deadline_ms: int, hide: tuple[str, ...], sandbox: Policy | None
+        self,
+        argv: tuple[str, ...],
+        deadline_ms: int,
+        hide: tuple[str, ...],
+        sandbox: Policy | None,
+        offered: tuple[Path, ...],
     ) -> ServerSpec:
         as_root = self.level is Level.ROOT
         return ServerSpec(
@@ -120,6 +126,7 @@ class Machine:
             user="ann" if as_root else None,
             hide=(self.data, *map(Path, hide)),
             read_only=PYTHON,
+            offered=offered,
             stop_grace_seconds=2.0,
             sandbox=sandbox or ("none" if self.level is Level.NONE else "require"),
         )

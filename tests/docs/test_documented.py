@@ -21,6 +21,8 @@ from sublet_hub.api.metrics import Metrics
 from sublet_hub.cli import main
 from sublet_hub.cli.main import COMMANDS
 from sublet_hub.domain.errors import PublicError
+from sublet_hub.gateway.app import create_app as _gateway_problems  # noqa: F401 - has its problems be known
+from sublet_hub.gateway.metrics import REGISTRY as GATEWAY
 from sublet_hub.hub.kube_spawner import LeaseKubeSpawner
 from sublet_hub.hub.lease_mixin import LeaseMixin
 from sublet_hub.hub.lease_pages import LeasePages
@@ -82,7 +84,8 @@ def exposed(registry: CollectorRegistry) -> set[str]:
 def metrics(text: str) -> set[str]:
     api = exposed(Metrics(lambda: ()).registry) - first_cells(section(text, "## The api"))
     meter = exposed(REGISTRY) - first_cells(section(text, "## The meter"))
-    return api | meter
+    gateway = exposed(GATEWAY) - first_cells(section(text, "## The gateway"))
+    return api | meter | gateway
 
 
 def problem_types() -> set[str]:
@@ -129,7 +132,9 @@ def lease_environment() -> frozenset[str]:
         started_at=None, ended_at=None, deadline_at=now, end_reason=None, simulated=True, currency="USD",
         devices=("SIM-0",), held_seconds=600,
     )  # fmt: skip
-    spawner: Any = make_spawner(LocalLeaseSpawner, "http://127.0.0.1:1", sublet_notebook_python="/opt/n/bin/python")
+    spawner: Any = make_spawner(
+        LocalLeaseSpawner, "http://127.0.0.1:1", sublet_notebook_python="/opt/n/bin/python", sublet_models="/"
+    )
     spawner.lease_id, spawner.lease_grant = grant.id, grant
     here = {*spawner.get_env(), *spawner.user_env({}), *spawner.env_keep, "HOME", "USER", "LOGNAME"}
     names = here | environment(grant, CPU).keys()
@@ -138,7 +143,13 @@ def lease_environment() -> frozenset[str]:
 
 def environment_of_a_lease(text: str) -> set[str]:
     wanted = lease_environment()
-    assert {"SUBLET_API_URL", "SUBLET_LEASE_ID", "SUBLET_SIMULATED", "CUDA_VISIBLE_DEVICES"} <= wanted
+    assert {
+        "SUBLET_API_URL",
+        "SUBLET_LEASE_ID",
+        "SUBLET_SIMULATED",
+        "SUBLET_MODELS_DIR",
+        "CUDA_VISIBLE_DEVICES",
+    } <= wanted
     return set(wanted) - first_cells(section(text, "## In your server's environment"))
 
 
@@ -184,7 +195,7 @@ def test_no_route_is_documented_that_there_is_not() -> None:
 
 def test_no_metric_is_documented_that_there_is_not() -> None:
     named = {name for name in first_cells(page("metrics.md")) if name.startswith("sublet_")}
-    assert named - exposed(Metrics(lambda: ()).registry) - exposed(REGISTRY) == set()
+    assert named - exposed(Metrics(lambda: ()).registry) - exposed(REGISTRY) - exposed(GATEWAY) == set()
 
 
 def test_no_problem_is_documented_that_there_is_not() -> None:
@@ -201,4 +212,4 @@ def test_no_setting_is_spoken_of_that_there_is_not() -> None:
 def test_alerts_are_on_metrics_that_there_are() -> None:
     named = set(re.findall(r"\bsublet_[a-z_]+\b", section(page("operations.md"), "## Metrics and alerts")))
     assert named
-    assert named - exposed(Metrics(lambda: ()).registry) - exposed(REGISTRY) == set()
+    assert named - exposed(Metrics(lambda: ()).registry) - exposed(REGISTRY) - exposed(GATEWAY) == set()

@@ -15,9 +15,11 @@ from pydantic import BaseModel, ValidationError
 
 from sublet_hub.api.app import published_document
 from sublet_hub.api.models.activity import ActivityReport
+from sublet_hub.api.models.allowances import AllowanceModel, AllowanceRequestModel
 from sublet_hub.api.models.leases import LeaseModel, StopRequest
+from sublet_hub.api.models.model_catalogue import ModelSummary
 from sublet_hub.api.models.quotas import QuotaModel, QuotaPatch, QuotaPut
-from sublet_hub.catalog import load_catalog
+from sublet_hub.catalog import load_catalog, read_models
 from sublet_hub.cli import main
 from sublet_hub.cli.quota import parse_subject
 from sublet_hub.cli.units import parse_limit
@@ -37,7 +39,12 @@ SYSTEM = frozenset(
 OF_JUPYTERHUB = re.compile(r"/hub/api/(users|groups)(/|$)")
 """Routes of the hub itself, not in our document."""
 
-BODIES: dict[str, type[BaseModel]] = {"PUT quotas": QuotaPut, "PATCH quotas": QuotaPatch, "POST stop": StopRequest}
+BODIES: dict[str, type[BaseModel]] = {
+    "PUT quotas": QuotaPut,
+    "PATCH quotas": QuotaPatch,
+    "POST stop": StopRequest,
+    "POST allowances": AllowanceRequestModel,
+}
 
 
 def examples(*programs: str) -> list[tuple[str, Command]]:
@@ -52,8 +59,7 @@ def examples(*programs: str) -> list[tuple[str, Command]]:
 
 def parse(words: Command) -> None:
     """Parse a command line of `sublet` as the command does, and run nothing; raises what says what is wrong."""
-    if ">" in words:
-        words = words[: words.index(">")]
+    words = list(itertools.takewhile(lambda word: word not in {">", ">>"}, words))
     reached: list[click.Context] = []
     with mock.patch.object(click.Command, "invoke", lambda _self, context: reached.append(context)):
         main.main(words, prog_name="sublet", standalone_mode=False)
@@ -172,7 +178,17 @@ def test_python_compiles(block: Block) -> None:
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=lambda block: block.page)
 def test_toml_is_a_file_that_loads(block: Block, tmp_path: Path) -> None:
-    tomllib.loads(block.code)
+    parsed = tomllib.loads(block.code)
+    if parsed.keys() & {"models", "licences"}:
+        shown = {licence["name"] for licence in parsed.get("licences", ())}
+        lacking = {model["licence"] for model in parsed.get("models", ())} - shown
+        more = "".join(
+            f'[[licences]]\nname = "{name}"\ntitle = "T"\nversion = "1"\nurl = "http://a"\n' for name in lacking
+        )
+        (tmp_path / "models.toml").write_text(f"{block.code}\n{more}", encoding="utf-8")
+        catalogue = read_models(tmp_path / "models.toml")
+        assert catalogue.licences
+        return
     (tmp_path / "sublet.toml").write_text(block.code, encoding="utf-8")
     settings = load_settings({"SUBLET_DATA": str(tmp_path)})
     assert load_catalog(settings) is not None
@@ -184,6 +200,8 @@ def test_json_is_what_the_api_gives() -> None:
     QuotaModel.model_validate_json(of_admin[0])
     LeaseModel.model_validate_json(of_api[0])
     ActivityReport.model_validate_json(of_api[1])
+    ModelSummary.model_validate_json(of_api[2])
+    AllowanceModel.model_validate_json(of_api[3])
 
 
 def test_names_of_code_in_the_architecture_are_there() -> None:

@@ -51,6 +51,32 @@ def test_money_runs_out_by_the_price() -> None:
     assert exhaustion(state(What.MONEY, 4_000_000), [lease()], FOREVER) == {"l1": NOW + 2 * HOUR}
 
 
+def test_the_rounding_of_money_takes_no_lease_what_it_holds() -> None:
+    """Admission let both hold what the money lasts for, rounded down to a micro-unit for each: together a fraction of
+    one more than there is. l1 keeps its ten minutes but for that, and l2 gets none of them."""
+    leases = [lease("l1"), lease("l2", held_until_ms=NOW + 479_999)]
+    held = sum(each.held.money for each in leases)
+    assert held + 1 > 2_000_000 * (600_000 + 479_999) / HOUR > held
+    assert exhaustion(state(What.MONEY, held), leases, FOREVER) == {"l1": NOW + 599_999, "l2": NOW + 479_999}
+
+
+def test_where_too_much_is_held_the_latest_ends_come_nearer_first() -> None:
+    three = [lease("l1"), lease("l2", held_until_ms=NOW + 400_000), lease("l3", held_until_ms=NOW + 100_000)]
+    ends = [(1100, 600, 400), (1000, 500, 400), (800, 350, 350), (300, 100, 100), (150, 50, 50)]
+    for left, first, second in ends:
+        found = exhaustion(gpu_seconds(left), three, FOREVER)
+        assert found == {"l1": NOW + first * 1000, "l2": NOW + second * 1000, "l3": NOW + min(100, second) * 1000}
+
+
+def test_what_allowances_hold_is_not_the_leases() -> None:
+    running = [lease()]
+    assert exhaustion(state(What.MONEY, 4_000_000, held=1_000_000, reserved=1_000_000), running, FOREVER) == {
+        "l1": NOW + HOUR + HOUR // 2
+    }
+    later = state(What.MONEY, 50_000_000, reserved=48_000_000)
+    assert exhaustion(later, running, FOREVER) == {"l1": NOW + HOUR}, "nor in a later window"
+
+
 def test_a_fresh_window_brings_a_full_limit_again() -> None:
     """Ten hours a day: from 20:00 on with all of it left, four hours until midnight, then ten more."""
     evening = NOW + 20 * HOUR

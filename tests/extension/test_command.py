@@ -19,6 +19,7 @@ import sublet
 from sublet.command import main
 from sublet.fields import rfc3339
 from tests.extension.conftest import LEASE, Platform, quota_document, usage_document
+from tests.extension.models_store import fill, make_model
 
 PROBLEM = "https://sublet.dev/problems/"
 EXTENSIONS = Path(sublet.__file__).parents[1]
@@ -212,3 +213,22 @@ def test_nobody_reads_to_the_end(platform: Platform) -> None:
     )  # fmt: skip
     assert done.stdout.startswith("Lease")
     assert done.stderr == ""
+
+
+def test_models(platform: Platform, run: Ran) -> None:
+    platform.answers["/models"] = []
+    code, out, err = run("models")
+    assert (code, err) == (0, "")
+    assert "There are no models here yet" in out
+    assert json.loads(run("models", "--json")[1]) == []
+
+
+def test_where_a_model_lies(platform: Platform, run: Ran, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"notes.txt": b"x"}
+    fill(tmp_path, (make_model("small", files), files))
+    monkeypatch.setenv("SUBLET_MODELS_DIR", str(tmp_path))
+    assert run("models", "small") == (0, f"{tmp_path}/open/small/main\n", "")
+    assert json.loads(run("models", "small", "--json")[1])["path"] == f"{tmp_path}/open/small/main"
+    code, out, err = run("models", "smell")
+    assert (code, out) == (1, "")
+    assert "Did you mean small?" in err

@@ -29,7 +29,9 @@ def test_every_command_and_exit_status_is_told_of(capsys: pytest.CaptureFixture[
     with pytest.raises(SystemExit):
         command.main(["--help"])
     there = set(re.findall(r"^    (\w+)  +\w", capsys.readouterr().out, re.MULTILINE))
-    assert there == set(re.findall(r"\| `sublet (\w+)", PAGE)) == {"quota", "lease", "usage", "stop", "keep"}
+    assert (
+        there == set(re.findall(r"\| `sublet (\w+)", PAGE)) == {"quota", "lease", "usage", "models", "stop", "keep"}
+    )
     statuses = (command.OK, command.PROBLEM, command.WRONG_USE, command.UNREACHABLE, command.NOT_ALLOWED)
     assert [f"| {status} |" in PAGE for status in statuses] == [True] * 5
 

@@ -25,11 +25,12 @@ VALUES: Object = {
 
 
 def test_no_hub_and_no_way_to_one_is_installed() -> None:
-    for objects in (render(values=VALUES), render(EVERYTHING, values=VALUES)):
-        assert pods(objects).keys() == {"sublet-api", "sublet-meter", "sublet-check"}
+    for objects, more in ((render(values=VALUES), set()), (render(EVERYTHING, values=VALUES), {"sublet-gateway"})):
+        there = {name for name in pods(objects) if not name.startswith("sublet-models-")}
+        assert there == {"sublet-api", "sublet-meter", "sublet-check"} | more
         assert not of_kind(objects, "Ingress")
         assert not of_kind(objects, "HTTPRoute")
-        assert {each["metadata"]["name"] for each in of_kind(objects, "Service")} == {"sublet-api"}
+        assert {each["metadata"]["name"] for each in of_kind(objects, "Service")} == {"sublet-api"} | more
         assert {each["metadata"]["name"] for each in of_kind(objects, "Role")} == {"sublet-meter"}
         (container,) = pods(objects)["sublet-api"]["spec"]["containers"]
         assert {"name": "SUBLET_HUB_ADDRESS", "value": "http://hub:8081"} in container["env"]
@@ -85,7 +86,7 @@ def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
 
 def test_the_hub_is_given_our_part_and_keeps_its_own(told: Config) -> None:
     services = {each["name"]: each for each in told.JupyterHub.services}
-    assert services.keys() == {"theirs", "sublet", "sublet-spawner", "sublet-up", "sublet-admin"}
+    assert services.keys() == {"theirs", "sublet", "sublet-spawner", "sublet-up", "sublet-admin", "sublet-gateway"}
     assert all(each["api_token"] for each in services.values())
     assert told.JupyterHub.load_roles[0] == {"name": "theirs"}
     (admins,) = (each for each in told.JupyterHub.load_roles if each["name"] == "quota-admin")

@@ -22,6 +22,8 @@ def user(name: str) -> Pod:
 
 
 HUB, PROXY, API, METER, CHECK = map(ours, ("hub", "proxy", "api", "meter", "check"))
+GATEWAY, MODELS = map(ours, ("gateway", "models"))
+UPSTREAM = Pod({"app": "vllm"}, "models", {"kubernetes.io/metadata.name": "models"}, "10.244.7.7")
 ANNA, BERND = user("a"), user("b")
 DNS = Pod({"k8s-app": "kube-dns"}, "kube-system", {"kubernetes.io/metadata.name": "kube-system"})
 NODE_DNS = Outside("169.254.20.10")
@@ -143,6 +145,19 @@ WITH_EVERYTHING: list[tuple[End, End, int, bool]] = [
     (PROMETHEUS, API, 8082, True),
     (PROMETHEUS, METER, 8083, True),
     (STRANGER, METER, 8083, False),
+    (ANNA, GATEWAY, 8084, True),
+    (PROXY, GATEWAY, 8084, True),
+    (PROMETHEUS, GATEWAY, 8084, True),
+    (STRANGER, GATEWAY, 8084, False),
+    (GATEWAY, API, 8082, True),
+    (GATEWAY, HUB, 8081, False),
+    (GATEWAY, UPSTREAM, 8000, True),
+    (GATEWAY, UPSTREAM, 22, False),
+    (GATEWAY, INTERNET, 443, False),
+    (GATEWAY, ANNA, 8888, False),
+    (ANNA, UPSTREAM, 8000, False),
+    (MODELS, INTERNET, 443, True),
+    (ANNA, MODELS, 8888, False),
     (BROWSER, PROXY, 8000, False),
     (Pod({}, "ingress", {"kubernetes.io/metadata.name": "ingress"}), PROXY, 8000, True),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -23,7 +24,9 @@ VOLUMES_OF_RESTRICTED = {"configMap", "emptyDir", "persistentVolumeClaim", "proj
 def test_every_pod_is_restricted(files: tuple[Path, ...]) -> None:
     """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, and a read-only root."""
     found = pods(render(*files))
-    assert set(found) == {"sublet-hub", "sublet-proxy", "sublet-api", "sublet-meter", "sublet-check"}
+    ours = {"sublet-hub", "sublet-proxy", "sublet-api", "sublet-meter", "sublet-check"}
+    with_models = {"sublet-gateway", "sublet-models"} if EVERYTHING in files else set()
+    assert {re.sub(r"^(sublet-models)-[0-9a-f]{10}$", r"\1", name) for name in found} == ours | with_models
     for name, pod in found.items():
         spec = pod["spec"]
         assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
@@ -102,11 +105,13 @@ def test_nobody_else_has_any_right(files: tuple[Path, ...]) -> None:
 SHOWN = {
     "hub": {
         *("cookie_secret", "proxy_token", "api_token", "spawner_token", "runner_token"),
+        "gateway_token",
         *("admin_user", "admin_password", "user_password", "admin_token"),
     },
     "proxy": {"proxy_token", "runner_token"},
     "api": {"api_token", "session_key", "audit_key"},
     "meter": {"audit_key"},
+    "gateway": {"gateway_token"},
 }
 
 
@@ -124,7 +129,8 @@ def shown(pod: dict[str, Any]) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("component", SHOWN)
 def test_each_component_is_shown_the_secrets_it_needs(component: str) -> None:
-    assert shown(pods(render())[f"sublet-{component}"]) == {"sublet-secrets": SHOWN[component]}
+    values = {"models": {"catalogue": "# none yet"}}
+    assert shown(pods(render(values=values))[f"sublet-{component}"]) == {"sublet-secrets": SHOWN[component]}
 
 
 def test_with_oauth_the_hub_is_shown_two_more() -> None:
@@ -133,7 +139,7 @@ def test_with_oauth_the_hub_is_shown_two_more() -> None:
         "sublet-secrets": SHOWN["hub"] | {"crypt_key"},
         "oauth": {"oauth_client_secret"},
     }
-    for component in ("proxy", "api", "meter"):
+    for component in ("proxy", "api", "meter", "gateway"):
         assert shown(found[f"sublet-{component}"]) == {"sublet-secrets": SHOWN[component]}
 
 
@@ -178,7 +184,10 @@ def test_data_and_secrets_stay_when_the_release_goes() -> None:
 
 
 def test_nothing_secret_stands_in_a_config_map() -> None:
-    for each in of_kind(render(EVERYTHING), "ConfigMap"):
-        assert each["data"].keys() == {"sublet.toml", "extra_config.py"}
-        table = tomllib.loads(each["data"]["sublet.toml"])["sign_in"]
-        assert not {key for key in table if "secret" in key or key == "crypt_key"}
+    found = {each["metadata"]["name"]: each["data"] for each in of_kind(render(EVERYTHING), "ConfigMap")}
+    assert {name: set(data) for name, data in found.items()} == {
+        "sublet-settings": {"sublet.toml", "extra_config.py"},
+        "sublet-models": {"models.toml", "llama.txt"},
+    }
+    table = tomllib.loads(found["sublet-settings"]["sublet.toml"])["sign_in"]
+    assert not {key for key in table if "secret" in key or key == "crypt_key"}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sublet_hub.catalog import load_catalog
+from sublet_hub.catalog import load_catalog, load_models
 from sublet_hub.domain.flavors import IdlePolicy, Tier
 from sublet_hub.hub.sign_in_options import load_sign_in
 from sublet_hub.settings import Settings, load_settings, unknown_environment
@@ -38,17 +38,18 @@ def settings_of(objects: list[dict[str, Any]], component: str, folder: Path) -> 
     return load_settings(given)
 
 
-@pytest.mark.parametrize("component", ["hub", "proxy", "api", "meter"])
+@pytest.mark.parametrize("component", ["hub", "proxy", "api", "meter", "gateway"])
 def test_every_component_reads_its_settings(component: str, tmp_path: Path) -> None:
-    settings = settings_of(render(), component, tmp_path)
+    settings = settings_of(render(values={"models": {"catalogue": "# none yet"}}), component, tmp_path)
     assert settings.cluster == "kubernetes"
     assert (settings.host, settings.internal_host) == ("0.0.0.0", "0.0.0.0")
     assert settings.hub_address == "http://sublet-hub:8081"
     assert settings.api_address == "http://sublet-api:8082"
+    assert settings.gateway_address == "http://sublet-gateway:8084"
     assert settings.proxy_api_address == "http://sublet-proxy-api:8001"
     assert (settings.kube_release, settings.kube_namespace) == ("sublet", "sublet")
     ports = (settings.port, settings.proxy_api_port, settings.hub_port, settings.api_port, settings.meter_port)
-    assert ports == (8000, 8001, 8081, 8082, 8083)
+    assert (*ports, settings.gateway_port) == (8000, 8001, 8081, 8082, 8083, 8084)
 
 
 def test_what_follows_from_values_reaches_the_settings(tmp_path: Path) -> None:
@@ -122,3 +123,26 @@ def test_a_new_price_restarts_those_who_read_it_and_never_the_proxy() -> None:
         assert pods(other)[name] == pod
         if name in {"sublet-proxy", "sublet-check"}:
             assert pods(after)[name] == pod
+
+
+def test_the_catalogue_of_models_arrives_as_it_was(tmp_path: Path) -> None:
+    objects = render(EVERYTHING)
+    for name, text in named(objects, "ConfigMap", "sublet-models")["data"].items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    (model,) = load_models(settings_of(objects, "gateway", tmp_path)).served
+    assert (model.name, model.licence.text_file) == ("llama-3.3-70b", "llama.txt")
+    assert (tmp_path / "llama.txt").read_text(encoding="utf-8").strip() == "You may: {{ but not so }}."
+
+
+def test_the_store_is_filled_anew_when_the_catalogue_changes() -> None:
+    def job(catalogue: str) -> str:
+        (name,) = (name for name in pods(render(values={"models": {"catalogue": catalogue}})) if "-models-" in name)
+        return name
+
+    assert job("# one") == job("# one") != job("# two")
+
+
+def test_without_models_there_is_neither_store_nor_gateway(tmp_path: Path) -> None:
+    objects = render()
+    assert not [name for name in pods(objects) if "models" in name or "gateway" in name]
+    assert settings_of(objects, "hub", tmp_path).kube_models_claim is None

@@ -33,7 +33,15 @@ FREE = {
     "global",
     *("labels", "annotations", "serviceAccountAnnotations", "nodeSelector", "node_selector", "extraLabels"),
     *("requests", "limits", "affinity", "valueFrom", "podSelector", "namespaceSelector", "ipBlock"),
-    *("parentRefs[]", "hubEgress[]", "extraVolumes[]", "extraVolumeMounts[]", "tolerations[]"),
+    *(
+        "parentRefs[]",
+        "hubEgress[]",
+        "modelsEgress[]",
+        "licences",
+        "extraVolumes[]",
+        "extraVolumeMounts[]",
+        "tolerations[]",
+    ),
 }
 """Values that are Kubernetes' own objects, or maps of the operator's choosing."""
 
@@ -157,5 +165,5 @@ def test_everything_is_on_in_the_file_that_says_so() -> None:
     assert {path.split(".")[0] for path in left} <= {
         *("nameOverride", "fullnameOverride", "secrets", "keepOnUninstall", "rbac", "podDisruptionBudgets"),
         *("priorityClasses", "existingHub", "image", "notebook", "database", "hubDatabase", "networkPolicy"),
-        *("hub", "proxy", "api", "meter"),
+        *("hub", "proxy", "api", "meter", "gateway", "models"),
     }

@@ -131,6 +131,8 @@ class FakeApi:
     """Ends of paths whose next call is carried out, and its answer lost."""
     broken: bool = False
     lease_seconds: float = 3600
+    models: Sequence[str] = ()
+    """The gated models that the next leases may read."""
     leases: dict[str, Json] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
@@ -224,7 +226,7 @@ class FakeApi:
             state="active",
         )
         devices = [f"SIM-{number}" for number in range(offered["gpus"])]
-        return 201, {**lease, "devices": devices, "held_seconds": 600}
+        return 201, {**lease, "devices": devices, "held_seconds": 600, "models": self.models}
 
 
 @contextmanager

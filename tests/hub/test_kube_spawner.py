@@ -122,6 +122,7 @@ async def test_a_start_makes_a_home_and_a_pod_that_is_named_after_the_lease(
     env = {each["name"]: each.get("value") for each in notebook["env"]}
     assert env["SUBLET_LEASE_ID"] == lease
     assert env["SUBLET_STOP_GRACE_SECONDS"] == "7"
+    assert env["SUBLET_MODELS_DIR"] == "/models"
     assert env["SUBLET_API_URL"] == f"{api.url}/services/sublet/api"
     assert (env["NVIDIA_VISIBLE_DEVICES"], env["HOME"]) == ("void", "/home/jovyan")
     assert list(kube.objects["persistentvolumeclaims"]) == ["home-alice"]

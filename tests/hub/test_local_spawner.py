@@ -16,6 +16,7 @@ from jupyterhub.spawner import SpawnException
 
 from sublet_hub.cluster import gpus, processes, records
 from sublet_hub.hub import devices
+from sublet_hub.models_store import Store
 from tests.hub.conftest import wait_for
 from tests.hub.fake_api import FakeApi
 
@@ -115,6 +116,34 @@ async def test_a_server_does_not_see_the_platforms_data(local: Make, tmp_path: P
     assert seen["readable"][str(data / "leases")] is False
     if AS_ROOT:
         assert seen["uid"] >= 200_000
+
+
+async def test_a_server_is_shown_what_is_open_and_what_its_lease_may_read(
+    local: Make, tmp_path: Path, api: FakeApi
+) -> None:
+    store = Store(tmp_path / "data" / "models")
+    store.prepare(["accepted", "refused"])
+    looked_at = [store.open, store.gated / "accepted", store.gated / "refused", store.incoming]
+    for folder in looked_at:
+        (folder / "r1").mkdir()
+    (tmp_path / "link").symlink_to(store.root)
+    api.models = ["accepted"]
+    spawner = await start(local, tmp_path, *map(str, looked_at), sublet_models=str(tmp_path / "link"))
+    seen = seen_by(spawner, tmp_path)
+    assert seen["env"]["SUBLET_MODELS_DIR"] == str(store.root)
+    started = record_of(spawner, tmp_path).started
+    assert started is not None
+    if started.sandbox == "none":
+        pytest.skip("this system allows no namespaces")
+    assert [seen["readable"][str(folder)] for folder in looked_at] == [True, True, False, False]
+
+
+@pytest.mark.parametrize("name", ["../secrets", "", "a/b", ".."])
+async def test_what_is_no_models_name_is_never_shown(local: Make, tmp_path: Path, api: FakeApi, name: str) -> None:
+    Store(tmp_path / "data" / "models").prepare()
+    api.models = [name]
+    with pytest.raises(SpawnException):
+        await start(local, tmp_path, sublet_models=str(tmp_path / "data" / "models"))
 
 
 @pytest.mark.parametrize("name", ["ann lee@example.org", "../../etc", "Ünï", "root"])

@@ -107,7 +107,7 @@ def test_the_pod_of_a_lease_is_exactly_this() -> None:
                         {"name": "sublet-home", "mountPath": "/home/jovyan"},
                         {"name": "sublet-tmp", "mountPath": "/tmp"},
                         {"name": "sublet-shm", "mountPath": "/dev/shm"},
-                        {"name": "sublet-models", "mountPath": "/models", "readOnly": True},
+                        {"name": "sublet-models", "mountPath": "/models/open", "subPath": "open", "readOnly": True},
                     ],
                 }
             ],
@@ -120,6 +120,19 @@ def test_the_pod_of_a_lease_is_exactly_this() -> None:
             ],
         },
     }
+
+
+def test_a_gated_model_is_mounted_where_it_may_be_read_and_none_where_the_place_is_taken() -> None:
+    pod = lease_pod(plain_pod(), grant(models=["llama", "esm"]), placement(), SETTINGS, "home-ada", warden())
+    assert [each for each in notebook(pod)["volumeMounts"] if each["name"] == "sublet-models"] == [
+        {"name": "sublet-models", "mountPath": "/models/open", "subPath": "open", "readOnly": True},
+        {"name": "sublet-models", "mountPath": "/models/gated/esm", "subPath": "gated/esm", "readOnly": True},
+        {"name": "sublet-models", "mountPath": "/models/gated/llama", "subPath": "gated/llama", "readOnly": True},
+    ]
+    assert [each["name"] for each in pod["spec"]["volumes"]].count("sublet-models") == 1
+    validate(pod, "1.36", strict=True)
+    own = made(plain_pod(volumeMounts=[{"name": "own", "mountPath": "/models"}]))
+    assert "sublet-models" not in [each["name"] for each in own["spec"]["volumes"]]
 
 
 @pytest.mark.parametrize("version", ["1.30", "1.36"])

@@ -17,7 +17,7 @@ import pytest
 STUB = Path(__file__).with_name("stub_up.py")
 DEADLINE_SECONDS = 90.0
 """Generous: a busy machine may take long, and nothing here measures time."""
-PORT_NAMES = ("PORT", "PROXY_API_PORT", "HUB_PORT", "API_PORT", "METER_PORT")
+PORT_NAMES = ("PORT", "PROXY_API_PORT", "HUB_PORT", "API_PORT", "METER_PORT", "GATEWAY_PORT")
 
 
 def wait_for(condition: Callable[[], bool], what: str, every_seconds: float = 0.02) -> None:

@@ -61,6 +61,7 @@ def main() -> int:
             "proxy": settings.proxy_api_port,
             "hub": settings.hub_port,
             "api": settings.api_port,
+            "gateway": settings.gateway_port,
             "meter": settings.meter_port,
         }
         return tuple(

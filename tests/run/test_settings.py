@@ -30,7 +30,7 @@ def test_the_environment_wins_over_the_file_and_the_file_over_the_default(tmp_pa
 def test_all_ports_follow_the_public_one(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, SUBLET_PORT="9000", SUBLET_HUB_PORT="7000")
     ports = (settings.proxy_api_port, settings.hub_port, settings.api_port, settings.meter_port)
-    assert ports == (9001, 7000, 9082, 9083)
+    assert (*ports, settings.gateway_port) == (9001, 7000, 9082, 9083, 9084)
 
 
 def test_the_database_is_in_the_data_folder_unless_said_otherwise(tmp_path: Path) -> None:

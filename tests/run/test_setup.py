@@ -16,6 +16,7 @@ LOCKS = (
     "images/notebook/requirements.txt",
     "requirements-dev.txt",
     "scripts/build.txt",
+    "scripts/models.txt",
     "scripts/uv.txt",
 )
 

@@ -32,9 +32,10 @@ def stop(process: subprocess.Popen[str], number: signal.Signals = signal.SIGINT)
 def test_starts_the_proxy_first_and_stops_the_hub_before_the_meter_before_the_rest(runner: Runner) -> None:
     process = runner.start_ready()
     assert runner.events()[0].startswith("proxy started")
-    assert {line.split()[0] for line in runner.events()[1:]} == {"hub", "api", "meter"}
+    assert {line.split()[0] for line in runner.events()[1:]} == {"hub", "api", "gateway", "meter"}
     assert stop(process) == 0
-    assert runner.events()[4:] == ["hub stopped", "meter stopped", "api stopped", "proxy stopped"]
+    stopped = ["hub stopped", "meter stopped", "gateway stopped", "api stopped", "proxy stopped"]
+    assert runner.events()[5:] == stopped
 
 
 def test_prints_the_address_and_both_passwords(runner: Runner) -> None:
@@ -76,7 +77,7 @@ def test_a_second_start_says_who_is_there_and_harms_nothing(runner: Runner) -> N
 
 def test_a_part_that_dies_is_started_again(runner: Runner) -> None:
     process = runner.start_ready()
-    for name in ("hub", "api", "meter"):
+    for name in ("hub", "api", "gateway", "meter"):
         os.kill(runner.pid_of(name), signal.SIGKILL)
         wait_for(lambda name=name: runner.starts_of(name) == 2, f"{name} to be started again")  # type: ignore[misc]
     assert process.poll() is None

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import multiprocessing
 import re
 import stat
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,9 +15,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import URL
 
 from sublet_hub import storage
+from sublet_hub.domain.acceptances import Acceptance
 from sublet_hub.domain.accounts import user
 from sublet_hub.domain.errors import Unavailable
-from sublet_hub.storage.sql import leases, migrate
+from sublet_hub.domain.ledger import entry_hash
+from sublet_hub.storage.sql import leases, ledger, migrate
 from sublet_hub.storage.sql.engine import parse_url
 from sublet_hub.storage.sql.tables import metadata
 from sublet_hub.storage.store import Store
@@ -101,6 +106,49 @@ def test_leases_from_before_planned_stops_are_kept(empty_url: str) -> None:
     migrate.upgrade(empty_url)
 
 
+def test_ledgers_from_before_allowances_are_kept_and_still_hold(empty_url: str) -> None:
+    """The chain is the very one that a platform without models wrote: hashes without what it didn't know."""
+    migrate.upgrade(empty_url, "0002")
+    first = entry(user("alice"), 1, previous="", hash="")
+    content = [
+        "user:alice", 1, "post", 1, -1, 3, "lease-1", "h100-1", first.from_ms, first.to_ms, first.at_ms, "slice", "",
+    ]  # fmt: skip
+    first = replace(first, hash=hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest())
+    before = ledger._row(first)
+    for new in ("allowance_id", "model"):
+        assert before.pop(new) is None
+    engine = sa.create_engine(parse_url(empty_url))
+    with engine.begin() as connection:
+        values = ", ".join(f":{name}" for name in before)
+        connection.execute(sa.text(f"INSERT INTO ledger_entries ({', '.join(before)}) VALUES ({values})"), before)
+    engine.dispose()
+    migrate.upgrade(empty_url)
+    store = storage.open_store(empty_url)
+    with store.transaction(write=False) as tx:
+        (kept,) = tx.entries(user("alice"), after=0, limit=9)
+    assert kept == first
+    assert entry_hash(kept) == first.hash
+    later = replace(first, allowance_id="a", model="tiny-llama", lease_id=None, flavor=None, number=2)
+    assert len({entry_hash(later), entry_hash(replace(later, model="other")), entry_hash(replace(later, model=None)),
+                entry_hash(replace(later, allowance_id=None))}) == 4  # fmt: skip
+    store.close()
+    migrate.downgrade(empty_url, "0002")
+    migrate.upgrade(empty_url)
+    store = storage.open_store(empty_url)
+    with store.transaction(write=False) as tx:
+        assert tx.entries(user("alice"), after=0, limit=9) == [first]
+    store.close()
+    assert_guarded(empty_url)
+
+
+def assert_guarded(url: str) -> None:
+    """A migration that makes a table anew would lose its triggers."""
+    engine = sa.create_engine(parse_url(url))
+    with pytest.raises(sa.exc.DBAPIError, match="is append-only"), engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE ledger_entries SET gpu_time = 0")
+    engine.dispose()
+
+
 def test_several_processes_may_migrate_at_once(empty_url: str) -> None:
     _at_once(empty_url)
 
@@ -155,10 +203,14 @@ CHANGES = [
     "UPDATE audit_records SET reason = ''",
     "DELETE FROM ledger_entries",
     "DELETE FROM audit_records",
+    "UPDATE acceptances SET version = '2'",
+    "DELETE FROM acceptances",
 ]
 
 
-@pytest.mark.parametrize("change", [*CHANGES, "TRUNCATE ledger_entries", "TRUNCATE audit_records"])
+@pytest.mark.parametrize(
+    "change", [*CHANGES, "TRUNCATE ledger_entries", "TRUNCATE audit_records", "TRUNCATE acceptances"]
+)
 def test_the_database_refuses_to_change_what_is_append_only(database_url: str, change: str) -> None:
     if change.startswith("TRUNCATE") and database_url.startswith("sqlite"):
         change = change.replace("TRUNCATE", "DELETE FROM")
@@ -166,6 +218,7 @@ def test_the_database_refuses_to_change_what_is_append_only(database_url: str, c
     with store.transaction(write=True) as tx:
         tx.append_entries([entry(user("alice"), 1)])
         tx.append_audit([record(1)])
+        tx.add_acceptance(Acceptance(1, user("alice"), "llama", "1", "user:alice", 1))
     engine = sa.create_engine(parse_url(database_url))
     with pytest.raises(sa.exc.DBAPIError, match="is append-only"), engine.begin() as connection:
         connection.exec_driver_sql(change)

@@ -84,6 +84,69 @@ export interface paths {
         patch: operations["patch_user_quota"];
         trace?: never;
     };
+    "/services/sublet/api/acceptances": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Acceptances
+         * @description Who accepted which licence, oldest first; with `custom:quotas:read`.
+         */
+        get: operations["list_acceptances"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/sublet/api/allowances": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Request Allowance
+         * @description Hold tokens and money for calls that a user is going to make on an account; for the gateway. 429 with
+         *     `quota-exceeded` where a limit leaves less than is needed at least.
+         */
+        post: operations["request_allowance"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/sublet/api/allowances/{id}/posts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Post Use
+         * @description Book what calls used, then renew or release what is held; for the gateway. Posts are numbered, so that each is
+         *     booked once however often it is sent. They are booked whatever the quotas say, up to a day after the allowance's
+         *     end.
+         */
+        post: operations["post_use"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/services/sublet/api/audit": {
         parameters: {
             query?: never;
@@ -256,6 +319,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/services/sublet/api/model-callers": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Identify Caller
+         * @description Whose a token is, which account pays for its calls, and which models it may call; for the gateway. 401 with
+         *     `caller-unknown` for a token that the hub doesn't know, or that is of a server whose lease is over.
+         */
+        post: operations["identify_caller"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/sublet/api/model-use": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Model Use
+         * @description What an account used of each model by day: one's own accounts; with `custom:quotas:read` any.
+         */
+        get: operations["read_model_use"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/sublet/api/models": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List Models
+         * @description All models of the catalogue, and whether the asker has accepted their licences. The list is whole.
+         */
+        get: operations["list_models"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/sublet/api/models/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Read Model
+         * @description One model, with the text of its licence where that is known.
+         */
+        get: operations["read_model"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/services/sublet/api/models/{name}/acceptance": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Accept Licence
+         * @description Accept the licence of a model, for oneself or, as its admin, for a group. All models under that licence may
+         *     then be called at once, and read by servers that start from then on. Accepting it again changes nothing.
+         */
+        post: operations["accept_licence"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/services/sublet/api/notices": {
         parameters: {
             query?: never;
@@ -421,6 +586,43 @@ export type webhooks = Record<string, never>;
 export interface components {
     schemas: {
         /**
+         * AcceptanceModel
+         * @description An acceptance. `number` is that of its audit record.
+         */
+        AcceptanceModel: {
+            /** Accepted By */
+            accepted_by: string;
+            /** Account */
+            account: string;
+            /**
+             * At
+             * Format: date-time
+             * @example 2026-01-31T12:00:00.000Z
+             */
+            at: string;
+            /** Licence */
+            licence: string;
+            /** Number */
+            number: number;
+            /** Version */
+            version: string;
+        };
+        /**
+         * AcceptanceRequest
+         * @description That a licence is accepted: in the version that was shown, for oneself or for a group.
+         */
+        AcceptanceRequest: {
+            /**
+             * Account
+             * @description `group:NAME`, by the group's admin; oneself where it is left out.
+             */
+            account?: string | null;
+            /** Licence */
+            licence: string;
+            /** Version */
+            version: string;
+        };
+        /**
          * ActivityModel
          * @description One minute of a server, as it told.
          */
@@ -472,6 +674,113 @@ export interface components {
             records: components["schemas"]["ActivityRecord"][];
         };
         /**
+         * AllowanceLimit
+         * @description A limit that the calls count towards. `left` is what nobody has used or holds, this allowance included.
+         */
+        AllowanceLimit: {
+            /** Left */
+            left: number;
+            /** Limit */
+            limit: number;
+            /** Resets At */
+            resets_at: string | null;
+            /** Subject */
+            subject: string;
+            /**
+             * What
+             * @enum {string}
+             */
+            what: "gpu_seconds" | "money_microunits" | "model_tokens" | "gpus" | "leases" | "lease_seconds";
+            /** Window */
+            window: string;
+        };
+        /**
+         * AllowanceModel
+         * @description An allowance as it stands. `tokens` and `money_microunits` are what is still held.
+         */
+        AllowanceModel: {
+            /** Account */
+            account: string;
+            /**
+             * Expires At
+             * Format: date-time
+             * @example 2026-01-31T12:00:00.000Z
+             */
+            expires_at: string;
+            /** Id */
+            id: string;
+            /** Limits */
+            limits: components["schemas"]["AllowanceLimit"][];
+            /** Money Microunits */
+            money_microunits: number;
+            /**
+             * Open
+             * @description False once it was released or has expired: then nothing is held.
+             */
+            open: boolean;
+            /**
+             * Posts
+             * @description Number of the last post that was booked; 0 before the first.
+             */
+            posts: number;
+            /** Tokens */
+            tokens: number;
+            /** User */
+            user: string;
+        };
+        /**
+         * AllowancePost
+         * @description What was used since the post before. The same number again changes nothing.
+         */
+        AllowancePost: {
+            /**
+             * Number
+             * @description 1 for the first post of the allowance, then 2, …
+             */
+            number: number;
+            /**
+             * Release
+             * @description Give back what is still held: nothing draws on it now.
+             * @default false
+             */
+            release: boolean;
+            renew?: components["schemas"]["RenewalModel"] | null;
+            /**
+             * Uses
+             * @default []
+             */
+            uses: components["schemas"]["UseModel"][];
+        };
+        /**
+         * AllowanceRequestModel
+         * @description What to hold: `tokens` and `money_microunits`, or less where a limit leaves less, but at least the minima.
+         */
+        AllowanceRequestModel: {
+            /** Account */
+            account: string;
+            /**
+             * Money Microunits
+             * @default 0
+             */
+            money_microunits: number;
+            /**
+             * Money Min Microunits
+             * @default 0
+             */
+            money_min_microunits: number;
+            /**
+             * Seconds
+             * @description How long it is held, from now.
+             */
+            seconds: number;
+            /** Tokens */
+            tokens: number;
+            /** Tokens Min */
+            tokens_min: number;
+            /** User */
+            user: string;
+        };
+        /**
          * AuditModel
          * @description Who did what to whom, before, after and why.
          */
@@ -510,6 +819,46 @@ export interface components {
             what: string;
             /** Window */
             window: string | null;
+        };
+        /**
+         * CallableModel
+         * @description A model that is served. `accepted`: its licence is accepted for these calls, or needs not be.
+         */
+        CallableModel: {
+            /** Accepted */
+            accepted: boolean;
+            /** Name */
+            name: string;
+        };
+        /**
+         * CallerModel
+         * @description Who calls, and who pays: the account of the lease whose server shows its token, else the user's own.
+         */
+        CallerModel: {
+            /** Account */
+            account: string;
+            /**
+             * Lease Id
+             * @description Of the server whose token it is; null: a user's own token.
+             */
+            lease_id: string | null;
+            /** Models */
+            models: components["schemas"]["CallableModel"][];
+            /** User */
+            user: string;
+            /**
+             * Valid Seconds
+             * @description How long this may be believed.
+             */
+            valid_seconds: number;
+        };
+        /**
+         * CallerRequest
+         * @description Whose a token is that a caller showed.
+         */
+        CallerRequest: {
+            /** Token */
+            token: string;
         };
         /**
          * ChoiceModel
@@ -646,6 +995,11 @@ export interface components {
              * @enum {string}
              */
             kind: "notebook" | "worker";
+            /**
+             * Models
+             * @description Gated models whose licence is accepted for it: what its server may read.
+             */
+            models: string[];
             /** Pool */
             pool: string;
             /** Price Microunits Per Gpu Hour */
@@ -880,6 +1234,66 @@ export interface components {
             /** User */
             user: string;
         };
+        /** LicenceDetail */
+        LicenceDetail: {
+            /**
+             * Accepted
+             * @description Whether the asker may use it: it is accepted, or needs not be.
+             */
+            accepted: boolean;
+            /**
+             * Accepted By
+             * @description Which of the asker's accounts accepted this version. A group's counts where it pays.
+             */
+            accepted_by: string[];
+            /**
+             * Gated
+             * @description Whether it must be accepted before first use.
+             */
+            gated: boolean;
+            /** Name */
+            name: string;
+            /**
+             * Text
+             * @description The whole text; null where only the address is known.
+             */
+            text: string | null;
+            /** Title */
+            title: string;
+            /** Url */
+            url: string;
+            /** Version */
+            version: string;
+        };
+        /**
+         * LicenceState
+         * @description A model's licence, and whether the asker may use what is under it.
+         */
+        LicenceState: {
+            /**
+             * Accepted
+             * @description Whether the asker may use it: it is accepted, or needs not be.
+             */
+            accepted: boolean;
+            /**
+             * Accepted By
+             * @description Which of the asker's accounts accepted this version. A group's counts where it pays.
+             */
+            accepted_by: string[];
+            /**
+             * Gated
+             * @description Whether it must be accepted before first use.
+             */
+            gated: boolean;
+            /** Name */
+            name: string;
+            /** Title */
+            title: string;
+            /** Url */
+            url: string;
+            /** Version */
+            version: string;
+        };
         /**
          * LimitChange
          * @description A limit in a PATCH: replaces the one with the same `what`, `window` and `flavor`; null removes that one.
@@ -972,6 +1386,173 @@ export interface components {
             what: "gpu_seconds" | "money_microunits" | "model_tokens" | "gpus" | "leases" | "lease_seconds";
             /** Window */
             window?: string | null;
+        };
+        /**
+         * ModelDay
+         * @description What an account used of a model on a day.
+         */
+        ModelDay: {
+            /** Calls */
+            calls: number;
+            /** Cost Microunits */
+            cost_microunits: number;
+            /** Date */
+            date: string;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Model */
+            model: string;
+            /** Output Tokens */
+            output_tokens: number;
+        };
+        /** ModelDetail */
+        ModelDetail: {
+            /** Description */
+            description: string;
+            /** Dtype */
+            dtype: string;
+            /**
+             * Example
+             * @description A cell to begin with.
+             */
+            example: string;
+            /** Family */
+            family: string;
+            /**
+             * Flavors
+             * @description Names of the flavors whose memory it fits into.
+             */
+            flavors: string[];
+            /** Formats */
+            formats: string[];
+            licence: components["schemas"]["LicenceDetail"];
+            /**
+             * Loader
+             * @enum {string}
+             */
+            loader: "transformers" | "fasttext" | "files";
+            /**
+             * Memory Bytes
+             * @description What it needs of a GPU's memory, or of the machine's.
+             */
+            memory_bytes: number;
+            /** Name */
+            name: string;
+            /**
+             * On Disk
+             * @description Whether servers have its files.
+             */
+            on_disk: boolean;
+            /** Parameters */
+            parameters: number;
+            /**
+             * Repository
+             * @description Its name on the hub that it is from, such as `org/name`.
+             */
+            repository: string;
+            /** Revision */
+            revision: string;
+            /** @description Null: it can't be called. */
+            served: components["schemas"]["ServedModel"] | null;
+            /**
+             * Size Bytes
+             * @description Of its files in the store; 0: it is served only.
+             */
+            size_bytes: number;
+            /** Task */
+            task: string;
+            /** Title */
+            title: string;
+        };
+        /**
+         * ModelSummary
+         * @description A model of the catalogue, as the asker may have it.
+         */
+        ModelSummary: {
+            /** Description */
+            description: string;
+            /** Dtype */
+            dtype: string;
+            /**
+             * Example
+             * @description A cell to begin with.
+             */
+            example: string;
+            /** Family */
+            family: string;
+            /**
+             * Flavors
+             * @description Names of the flavors whose memory it fits into.
+             */
+            flavors: string[];
+            /** Formats */
+            formats: string[];
+            licence: components["schemas"]["LicenceState"];
+            /**
+             * Loader
+             * @enum {string}
+             */
+            loader: "transformers" | "fasttext" | "files";
+            /**
+             * Memory Bytes
+             * @description What it needs of a GPU's memory, or of the machine's.
+             */
+            memory_bytes: number;
+            /** Name */
+            name: string;
+            /**
+             * On Disk
+             * @description Whether servers have its files.
+             */
+            on_disk: boolean;
+            /** Parameters */
+            parameters: number;
+            /**
+             * Repository
+             * @description Its name on the hub that it is from, such as `org/name`.
+             */
+            repository: string;
+            /** Revision */
+            revision: string;
+            /** @description Null: it can't be called. */
+            served: components["schemas"]["ServedModel"] | null;
+            /**
+             * Size Bytes
+             * @description Of its files in the store; 0: it is served only.
+             */
+            size_bytes: number;
+            /** Task */
+            task: string;
+            /** Title */
+            title: string;
+        };
+        /**
+         * ModelUseModel
+         * @description An account's use of models by day, in the time zone of its quota, oldest day first.
+         */
+        ModelUseModel: {
+            /** Account */
+            account: string;
+            /** Calls */
+            calls: number;
+            /** Cost Microunits */
+            cost_microunits: number;
+            /** Currency */
+            currency: string;
+            /** Days */
+            days: components["schemas"]["ModelDay"][];
+            /** Input Tokens */
+            input_tokens: number;
+            /** Output Tokens */
+            output_tokens: number;
+            /**
+             * Since
+             * Format: date-time
+             * @example 2026-01-31T12:00:00.000Z
+             */
+            since: string;
+            /** Time Zone */
+            time_zone: string;
         };
         /**
          * NoticeModel
@@ -1247,6 +1828,40 @@ export interface components {
             type: string;
         };
         /**
+         * RenewalModel
+         * @description What is to be held after the post: more is held where limits leave it, what is too much is given back.
+         */
+        RenewalModel: {
+            /**
+             * Money Microunits
+             * @default 0
+             */
+            money_microunits: number;
+            /**
+             * Seconds
+             * @description How long it is held, from now.
+             */
+            seconds: number;
+            /** Tokens */
+            tokens: number;
+        };
+        /**
+         * ServedModel
+         * @description How a model is called through the gateway, and for what.
+         */
+        ServedModel: {
+            /** Context Tokens */
+            context_tokens: number;
+            /** Currency */
+            currency: string;
+            /** Input Microunits Per Million Tokens */
+            input_microunits_per_million_tokens: number;
+            /** Output Microunits Per Million Tokens */
+            output_microunits_per_million_tokens: number;
+            /** Output Tokens Max */
+            output_tokens_max: number;
+        };
+        /**
          * StopRequest
          * @description How a lease is to end. `reason` is for spawners; `immediately` skips an admin's notice; `at` is its owner's.
          */
@@ -1298,6 +1913,20 @@ export interface components {
             gpu_seconds: number;
             /** Time Zone */
             time_zone: string;
+        };
+        /**
+         * UseModel
+         * @description Calls of one model since the last post. Counts only.
+         */
+        UseModel: {
+            /** Calls */
+            calls: number;
+            /** Input Tokens */
+            input_tokens: number;
+            /** Model */
+            model: string;
+            /** Output Tokens */
+            output_tokens: number;
         };
     };
     responses: never;
@@ -2572,6 +3201,297 @@ export interface operations {
             };
         };
     };
+    list_acceptances: {
+        parameters: {
+            query?: {
+                licence?: string | null;
+                /** @description Number of the last item before. */
+                after?: number;
+                /** @description The most items to give. */
+                limit?: number;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    /** @description Where the next page is, as `<...>; rel="next"` (RFC 8288); absent on the last one. */
+                    Link?: string;
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AcceptanceModel"][];
+                };
+            };
+            /** @description No token, or one that the hub does not know. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token lacks the scope, or a rule refuses. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing, unknown or wrong; `field` says which. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that the answer depends on does not answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    request_allowance: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Sent again with the same key, a request has no second effect and gets the same answer. */
+                "Idempotency-Key"?: string | null;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AllowanceRequestModel"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AllowanceModel"];
+                };
+            };
+            /** @description No token, or one that the hub does not know. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token lacks the scope, or a rule refuses. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It contradicts the present state. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing, unknown or wrong; `field` says which. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A quota refuses; `limit` says which, `retry_at` when it is worth trying again. */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that the answer depends on does not answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    post_use: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Sent again with the same key, a request has no second effect and gets the same answer. */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AllowancePost"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AllowanceModel"];
+                };
+            };
+            /** @description No token, or one that the hub does not know. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token lacks the scope, or a rule refuses. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It contradicts the present state. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing, unknown or wrong; `field` says which. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that the answer depends on does not answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_audit: {
         parameters: {
             query?: {
@@ -3471,6 +4391,414 @@ export interface operations {
             };
             /** @description That was done too often; `retry_at` says when it may be done again. */
             429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that the answer depends on does not answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    identify_caller: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CallerRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CallerModel"];
+                };
+            };
+            /** @description No token, or one that the hub does not know. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token lacks the scope, or a rule refuses. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing, unknown or wrong; `field` says which. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that the answer depends on does not answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_model_use: {
+        parameters: {
+            query?: {
+                /** @description The asker's own where it is left out. */
+                account?: string | null;
+                /** @description From that day on, a year back at most; 30 days where left out. */
+                since?: string | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelUseModel"];
+                };
+            };
+            /** @description No token, or one that the hub does not know. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token lacks the scope, or a rule refuses. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing, unknown or wrong; `field` says which. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that the answer depends on does not answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    list_models: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelSummary"][];
+                };
+            };
+            /** @description No token, or one that the hub does not know. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token lacks the scope, or a rule refuses. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing, unknown or wrong; `field` says which. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that the answer depends on does not answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    read_model: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["ModelDetail"];
+                };
+            };
+            /** @description No token, or one that the hub does not know. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token lacks the scope, or a rule refuses. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing, unknown or wrong; `field` says which. */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something went wrong on our side. */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Something that the answer depends on does not answer. */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    accept_licence: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Sent again with the same key, a request has no second effect and gets the same answer. */
+                "Idempotency-Key"?: string | null;
+            };
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["AcceptanceRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AcceptanceModel"];
+                };
+            };
+            /** @description No token, or one that the hub does not know. */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The token lacks the scope, or a rule refuses. */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description There is no such thing. */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description It contradicts the present state. */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is too large. */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The body is not JSON. */
+            415: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A field is missing, unknown or wrong; `field` says which. */
+            422: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -1,4 +1,4 @@
-{{/* What all pods of ours share. Takes (list $ component), component being hub, proxy, api, meter or check. */}}
+{{/* What all pods of ours share. Takes (list $ component), component being hub, proxy, api, meter, gateway, models or check. */}}
 
 {{- define "sublet.pod.metadata" -}}
 {{- $root := index . 0 -}}{{- $values := index $root.Values (index . 1) -}}
@@ -77,9 +77,13 @@ volumeMounts:
     readOnly: true
   - name: tmp
     mountPath: /tmp
-  {{- if has $component (list "hub" "api" "meter") }}
+  {{- if has $component (list "hub" "api" "meter" "gateway" "models") }}
   - name: data
     mountPath: /var/lib/sublet
+  {{- end }}
+  {{- if eq $component "models" }}
+  - name: models
+    mountPath: /models
   {{- end }}
   {{- with $values.extraVolumeMounts }}
   {{- toYaml . | nindent 2 }}
@@ -94,9 +98,19 @@ volumeMounts:
   value: kubernetes
 - name: SUBLET_DATA
   value: /var/lib/sublet
-{{- if has $component (list "hub" "api" "meter") }}
+{{- if has $component (list "hub" "api" "meter" "gateway" "models") }}
 - name: SUBLET_CONFIG_FILE
   value: /etc/sublet/sublet.toml
+{{- end }}
+{{- if eq $component "models" }}
+- name: SUBLET_MODELS_DIR
+  value: /models
+{{- end }}
+{{- if and (eq $component "models") $root.Values.models.hubToken.name }}
+- name: HF_TOKEN
+  valueFrom:
+    secretKeyRef:
+      {{- toYaml $root.Values.models.hubToken | nindent 6 }}
 {{- end }}
 - name: SUBLET_SECRETS_DIR
   value: /etc/sublet/secrets
@@ -108,6 +122,8 @@ volumeMounts:
   value: {{ include "sublet.hubAddress" $root }}
 - name: SUBLET_API_ADDRESS
   value: http://{{ $full }}-api:8082
+- name: SUBLET_GATEWAY_ADDRESS
+  value: http://{{ $full }}-gateway:8084
 - name: SUBLET_PROXY_API_ADDRESS
   value: http://{{ $full }}-proxy-api:8001
 - name: SUBLET_KUBE_NAMESPACE
@@ -145,7 +161,11 @@ volumeMounts:
   projected:
     defaultMode: 0440
     sources:
-      {{- if has $component (list "hub" "api" "meter") }}
+      {{- if and (has $component (list "hub" "api" "gateway" "models")) (include "sublet.models" $root) }}
+      - configMap:
+          name: {{ include "sublet.fullname" $root }}-models
+      {{- end }}
+      {{- if has $component (list "hub" "api" "meter" "gateway" "models") }}
       - configMap:
           name: {{ include "sublet.fullname" $root }}-settings
           items:
@@ -154,12 +174,14 @@ volumeMounts:
             - {key: extra_config.py, path: extra_config.py}
             {{- end }}
       {{- end }}
+      {{- if index . 2 }}
       - secret:
           name: {{ include "sublet.secretName" $root }}
           items:
             {{- range index . 2 }}
             - {key: {{ . }}, path: secrets/{{ . }}}
             {{- end }}
+      {{- end }}
       {{- if and (eq $component "hub") (include "sublet.oauth" $root) }}
       - secret:
           name: {{ $root.Values.signIn.clientSecret.name | quote }}
@@ -187,7 +209,7 @@ volumeMounts:
 {{- define "sublet.checksums" -}}
 {{- $root := index . 0 -}}
 {{- if index . 1 }}
-checksum/settings: {{ include "sublet.settings" $root | sha256sum }}
+checksum/settings: {{ cat (include "sublet.settings" $root) (include "sublet.models.files" $root) | sha256sum }}
 {{- end }}
 checksum/secrets: {{ include "sublet.secrets" $root | sha256sum }}
 {{- end }}

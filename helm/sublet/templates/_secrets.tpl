@@ -14,7 +14,7 @@
 
 {{- define "sublet.secrets.render" -}}
 {{- $old := (lookup "v1" "Secret" .Release.Namespace (include "sublet.secretName" .)).data | default dict -}}
-{{- range $name := list "api_token" "admin_token" "audit_key" "cookie_secret" "crypt_key" "proxy_token" "runner_token" "session_key" "spawner_token" }}
+{{- range $name := list "api_token" "admin_token" "audit_key" "cookie_secret" "crypt_key" "gateway_token" "proxy_token" "runner_token" "session_key" "spawner_token" }}
 {{ $name }}: {{ index $old $name | default (randBytes 32 | b64dec | printf "%x" | b64enc) }}
 {{- end }}
 admin_password: {{ index $old "admin_password" | default (randAlphaNum 40 | b64enc) }}
@@ -24,8 +24,9 @@ admin_user: {{ .Values.settings.admin_users | default (list "admin") | first | b
 
 {{/* Which component is shown which secrets. */}}
 {{- define "sublet.secrets.hub" -}}
-cookie_secret,proxy_token,api_token,spawner_token,runner_token,admin_user,admin_password,user_password,admin_token{{ if include "sublet.oauth" . }},crypt_key{{ end }}
+cookie_secret,proxy_token,api_token,gateway_token,spawner_token,runner_token,admin_user,admin_password,user_password,admin_token{{ if include "sublet.oauth" . }},crypt_key{{ end }}
 {{- end }}
 {{- define "sublet.secrets.proxy" -}}proxy_token,runner_token{{- end }}
 {{- define "sublet.secrets.api" -}}api_token,session_key,audit_key{{- end }}
 {{- define "sublet.secrets.meter" -}}audit_key{{- end }}
+{{- define "sublet.secrets.gateway" -}}gateway_token{{- end }}

@@ -40,7 +40,7 @@ kube_home_gib: {{ int $notebook.home.gib }}
 {{- with $notebook.home.storageClass }}
 kube_home_storage_class: {{ . | quote }}
 {{- end }}
-{{- with $notebook.modelsClaim }}
+{{- with include "sublet.models.claim" . }}
 kube_models_claim: {{ . | quote }}
 {{- end }}
 {{- with include "sublet.priorityClass" (list . "guaranteed") }}

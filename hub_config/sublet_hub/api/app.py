@@ -28,9 +28,11 @@ from sublet_hub.api.reads import open_leases
 from sublet_hub.api.routers import (
     activity,
     audit,
+    calling,
     flavors,
     lease_events,
     leases,
+    models,
     notices,
     platform,
     pools,
@@ -40,6 +42,7 @@ from sublet_hub.api.routers import (
 )
 from sublet_hub.api.routers.quotas import HUB_PREFIX, OWN_PREFIX, quota_router
 from sublet_hub.api.session import CALLBACK, Sessions
+from sublet_hub.api.shelf import Shelf
 from sublet_hub.api.stream import StreamTimes
 from sublet_hub.api.streams import Streams
 from sublet_hub.domain.errors import PublicError
@@ -58,7 +61,7 @@ class Options:
 
     `token_cache_seconds`: how long the hub's word is believed. `inline_reads`: do short reads on the event loop,
     for databases in a local file. `contact`: whom the pages tell people to ask for more.
-    `event_streams_max`: how many event streams may be open.
+    `event_streams_max`: how many event streams may be open. `shelf`: what there is of the catalogue's models.
     """
 
     session_key: bytes = field(repr=False)
@@ -68,6 +71,7 @@ class Options:
     contact: str = "the administrator of this platform"
     event_streams_max: int = 100
     stream_times: StreamTimes = field(default_factory=StreamTimes)
+    shelf: Shelf = field(default_factory=Shelf)
 
 
 def published_document() -> dict[str, Any]:
@@ -91,6 +95,7 @@ def create_app(books: Books, hub: Hub, options: Options) -> FastAPI:
         sessions=Sessions(options.session_key, OAUTH),
         metrics=metrics,
         streams=Streams(database, metrics, options.event_streams_max, options.stream_times),
+        shelf=options.shelf,
     )
     app.state.contact = options.contact
     _add_routes(app)
@@ -107,7 +112,8 @@ def _add_routes(app: FastAPI) -> None:
     app.routes.append(quick.ROUTE)
     app.include_router(quota_router(HUB_PREFIX, in_schema=True))
     app.include_router(quota_router(OWN_PREFIX, in_schema=False))
-    for resource in (leases, lease_events, activity, flavors, pools, usage, notices, audit, platform, sign_in):
+    lists = (flavors, pools, models, usage, notices, audit)
+    for resource in (leases, lease_events, activity, *lists, calling, platform, sign_in):
         app.include_router(resource.router)
     app.include_router(pages.router)
     pages.mount_static(app)

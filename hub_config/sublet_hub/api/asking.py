@@ -13,6 +13,7 @@ from sublet_hub.api.database import Database
 from sublet_hub.api.hub_client import Hub
 from sublet_hub.api.metrics import Metrics
 from sublet_hub.api.session import CSRF_HEADER, HUB_SESSION_COOKIE, Sessions
+from sublet_hub.api.shelf import Shelf
 from sublet_hub.api.streams import Streams
 from sublet_hub.domain.errors import NotAllowed, NotSignedIn
 
@@ -29,6 +30,7 @@ class Api:
     sessions: Sessions
     metrics: Metrics
     streams: Streams
+    shelf: Shelf
 
     @property
     def now_ms(self) -> int:

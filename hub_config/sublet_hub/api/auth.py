@@ -19,7 +19,9 @@ ACCESS = frozenset({"access:services", f"access:services!service={SERVICE_NAME}"
 QUOTAS_READ = "custom:quotas:read"
 QUOTAS_WRITE = "custom:quotas:write"
 LEASES_WRITE = "custom:leases:write"
-OURS = frozenset({QUOTAS_READ, QUOTAS_WRITE, LEASES_WRITE})
+MODELS_SERVE = "custom:models:serve"
+LICENCES_WRITE = "custom:licences:write"
+OURS = frozenset({QUOTAS_READ, QUOTAS_WRITE, LEASES_WRITE, MODELS_SERVE})
 
 MOST_KEPT = 10_000
 """Entries of each cache: a few megabytes."""
@@ -52,6 +54,25 @@ class Principal:
         return LEASES_WRITE in self.scopes
 
     @property
+    def server(self) -> str | None:
+        """The name of the one server whose token this is (empty: the default one); None for any other token.
+
+        A server's token reaches that server alone; a user's own reaches all of theirs.
+        """
+        reaches = [scope for scope in self.scopes if scope.partition("!")[0] == "access:servers"]
+        of_server = f"access:servers!server={self.name}/"
+        if self.kind == "user" and len(reaches) == 1 and reaches[0].startswith(of_server):
+            return reaches[0].removeprefix(of_server)
+        return None
+
+    def accepts_for(self, account: Subject) -> bool:
+        """Whether they may accept licences for an account: their own, or a group's whose admin they are."""
+        if account.kind == "user":
+            return self.is_user(account.name)
+        mine = {f"{scope}{only}" for scope in ("groups", LICENCES_WRITE) for only in ("", f"!group={account.name}")}
+        return self.kind == "user" and (self.writes_quotas or bool(mine & self.scopes))
+
+    @property
     def accounts(self) -> tuple[Subject, ...]:
         """The accounts that may pay for them: their own, and their groups'."""
         if self.kind != "user":
@@ -72,6 +93,10 @@ class Principal:
     def must_spawn(self) -> None:
         if not self.spawns:
             raise NotAllowed(f"This needs the scope {LEASES_WRITE}, which your token does not have.")
+
+    def must_serve_models(self) -> None:
+        if MODELS_SERVE not in self.scopes:
+            raise NotAllowed(f"This needs the scope {MODELS_SERVE}, which your token does not have.")
 
 
 class Authenticator:

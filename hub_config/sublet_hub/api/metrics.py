@@ -75,6 +75,29 @@ class Metrics:
             ["outcome", "reason"],
             registry=self.registry,
         )
+        self._allowances = Counter(
+            "sublet_allowances_total",
+            "Decisions on requests for allowances; the reason of a refusal is its problem type.",
+            ["outcome", "reason"],
+            registry=self.registry,
+        )
+        self._callers = Counter(
+            "sublet_model_callers_total", "Callers of models that the gateway asked about.", ["result"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._calls = Counter(
+            "sublet_model_calls_total", "Calls of models that were booked.", ["model"], registry=self.registry
+        )
+        self._tokens = Counter(
+            "sublet_model_tokens_total",
+            "Tokens of calls that were booked.",
+            ["model", "kind"],
+            registry=self.registry,
+        )
+        self._money = Counter(
+            "sublet_model_money_microunits_total", "Price of calls that were booked.", ["model"],
+            registry=self.registry,
+        )  # fmt: skip
         self._token_checks = Counter(
             "sublet_api_token_checks_total", "Checks of hub tokens.", ["result"], registry=self.registry
         )
@@ -103,6 +126,20 @@ class Metrics:
     def decided(self, reason: str | None) -> None:
         """A lease was granted (None) or refused for a reason."""
         self._decisions.labels("granted" if reason is None else "refused", reason or "none").inc()
+
+    def allowance_decided(self, reason: str | None) -> None:
+        """An allowance was granted (None) or refused for a reason."""
+        self._allowances.labels("granted" if reason is None else "refused", reason or "none").inc()
+
+    def caller_identified(self, result: Literal["known", "refused"]) -> None:
+        self._callers.labels(result).inc()
+
+    def calls_posted(self, model: str, calls: int, input_tokens: int, output_tokens: int, money: int) -> None:
+        """Calls were booked. `model` is a name of the catalogue, or `unknown`."""
+        self._calls.labels(model).inc(calls)
+        self._tokens.labels(model, "input").inc(input_tokens)
+        self._tokens.labels(model, "output").inc(output_tokens)
+        self._money.labels(model).inc(money)
 
     def event_sent(self, name: str) -> None:
         self._events_of(name).inc()

@@ -18,8 +18,8 @@ DESCRIPTION = """\
 Leases, quotas, usage and notices of a Sublet platform.
 
 Show a hub token as `Authorization: Bearer TOKEN` (or `token TOKEN`). It needs `access:services!service=sublet`, or
-one of `custom:quotas:read` (see everybody's), `custom:quotas:write` (set quotas, stop leases) and
-`custom:leases:write` (ask for leases on behalf of users; for spawners).
+one of `custom:quotas:read` (see everybody's), `custom:quotas:write` (set quotas, stop leases),
+`custom:leases:write` (ask for leases on behalf of users; for spawners) and `custom:models:serve` (for the gateway).
 
 Amounts are integers in the unit that their name ends with. Times are RFC 3339, UTC. Errors are problem documents
 (RFC 9457) with a stable `type`. Lists are paged by the `Link` header. Unknown fields and query parameters are
@@ -31,6 +31,8 @@ TAGS = (
     ("leases", "Who holds what."),
     ("flavors", "What can be leased."),
     ("pools", "Where the GPUs are."),
+    ("models", "Models, and the licences they are under."),
+    ("calls", "Calls of models, as the gateway has them booked."),
     ("usage", "What was used, and what is left."),
     ("notices", "Warnings before a stop."),
     ("audit", "Who did what, when and why."),

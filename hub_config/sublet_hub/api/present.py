@@ -55,10 +55,14 @@ def lease_detail(each: Lease, now_ms: int, *, devices: bool) -> LeaseDetail:
     return LeaseDetail(**_lease_fields(each, now_ms), devices=list(each.devices) if devices else None)
 
 
-def granted_lease(each: Lease, now_ms: int) -> GrantedLease:
+def granted_lease(each: Lease, models: Sequence[str], now_ms: int) -> GrantedLease:
+    """`models`: the gated ones that its server may read."""
     held_ms = each.held_until_ms - each.posted_until_ms
     return GrantedLease(
-        **_lease_fields(each, now_ms), devices=list(each.devices), held_seconds=held_ms // MS_PER_SECOND
+        **_lease_fields(each, now_ms),
+        devices=list(each.devices),
+        held_seconds=held_ms // MS_PER_SECOND,
+        models=list(models),
     )
 
 

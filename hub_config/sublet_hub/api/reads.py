@@ -12,6 +12,7 @@ from sublet_hub.storage import quotas, reporting
 from sublet_hub.storage.books import Books
 from sublet_hub.storage.limits import effective_quota
 from sublet_hub.storage.quotas import QuotaReading
+from sublet_hub.storage.reporting import ModelDayUse
 from sublet_hub.storage.store import AuditFilter, LeaseFilter
 
 
@@ -36,6 +37,20 @@ def list_leases(books: Books, wanted: LeaseFilter, after: str | None, limit: int
 def open_leases(books: Books, user: str | None) -> list[Lease]:
     with books.store.transaction(write=False) as tx:
         return tx.open_leases(user=user)
+
+
+def running_lease(books: Books, user: str, server_name: str) -> Lease | None:
+    """The open lease of a user's server; None where it has none."""
+    with books.store.transaction(write=False) as tx:
+        found = tx.open_leases(user=user)
+    notebooks = [lease for lease in found if lease.kind == "notebook" and lease.server_name == server_name]
+    return notebooks[-1] if notebooks else None
+
+
+def model_use(books: Books, account: Subject, since_ms: int) -> tuple[str, list[ModelDayUse]]:
+    """An account's use of models by day, in the time zone of its quota; UTC where it has none."""
+    time_zone = _time_zone(books, account)
+    return time_zone, reporting.model_use_by_day(books, account, since_ms, time_zone)
 
 
 def list_notices(
@@ -63,9 +78,13 @@ def account_quotas(books: Books, accounts: tuple[Subject, ...]) -> list[QuotaRea
 
 def daily_use(books: Books, account: Subject, days: int) -> tuple[str, list[DayUse]]:
     """An account's use by day, in the time zone of its quota; UTC where it has none."""
+    time_zone = _time_zone(books, account)
+    return time_zone, reporting.usage_by_day(books, account, days, time_zone)
+
+
+def _time_zone(books: Books, account: Subject) -> str:
     try:
         with books.store.transaction(write=False) as tx:
-            time_zone = effective_quota(tx, account).quota.time_zone
+            return effective_quota(tx, account).quota.time_zone
     except NoQuota:
-        time_zone = "UTC"
-    return time_zone, reporting.usage_by_day(books, account, days, time_zone)
+        return "UTC"

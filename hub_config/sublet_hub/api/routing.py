@@ -159,7 +159,7 @@ _TEXTS = {
     413: "The body is too large.",
     415: "The body is not JSON.",
     422: "A field is missing, unknown or wrong; `field` says which.",
-    429: "That was done too often; `retry_at` says when it may be done again.",
+    429: "A quota refuses (`limit` says which), or it was done too often; `retry_at` says when to try again.",
     500: "Something went wrong on our side.",
     503: "Something that the answer depends on does not answer.",
 }

@@ -15,10 +15,11 @@ from fastapi import FastAPI
 
 from sublet_hub.api.app import OAUTH, Options, create_app
 from sublet_hub.api.asking import Api
-from sublet_hub.api.http_protocol import HangingUp
 from sublet_hub.api.hub_client import HttpHub
+from sublet_hub.api.shelf import Shelf
 from sublet_hub.credentials import CredentialsError, Secrets, read_secrets
 from sublet_hub.domain.errors import Unavailable
+from sublet_hub.http_protocol import HangingUp
 from sublet_hub.settings import Settings, SettingsError
 from sublet_hub.storage.books import Books
 from sublet_hub.wiring import open_books
@@ -55,6 +56,7 @@ def _serve(books: Books, secrets: Secrets, settings: Settings) -> None:
         inline_reads=settings.database_url.startswith("sqlite"),
         contact=settings.contact,
         event_streams_max=settings.event_streams_max,
+        shelf=Shelf.of(settings, books.models),
     )
     uvloop.run(_until_stopped(create_app(books, hub, options), hub, settings))
 

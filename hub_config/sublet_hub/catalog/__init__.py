@@ -3,7 +3,17 @@
 Format: see `starter_toml`, which is what a new platform gets, and docs/settings.md.
 """
 
+from sublet_hub.catalog.models import load_models, read_models
 from sublet_hub.catalog.reading import load_catalog, load_placements
-from sublet_hub.catalog.starter import FoundDevice, default_quota, starter_toml
+from sublet_hub.catalog.starter import STARTER_MODELS, FoundDevice, default_quota, starter_toml
 
-__all__ = ["FoundDevice", "default_quota", "load_catalog", "load_placements", "starter_toml"]
+__all__ = [
+    "STARTER_MODELS",
+    "FoundDevice",
+    "default_quota",
+    "load_catalog",
+    "load_models",
+    "load_placements",
+    "read_models",
+    "starter_toml",
+]

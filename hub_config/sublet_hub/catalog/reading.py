@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from textwrap import shorten
 
 from pydantic import ValidationError
 
@@ -39,12 +40,12 @@ def _tables(settings: Settings) -> Tables:
     try:
         return Tables.model_validate({key: content[key] for key in Tables.model_fields.keys() & content.keys()})
     except ValidationError as error:
-        raise SettingsError(_explain(error, path)) from None
+        raise SettingsError(explain(error, path)) from None
 
 
 def _build(tables: Tables, settings: Settings) -> Catalog:
-    _refuse_twins("pool", [pool.name for pool in tables.pools])
-    _refuse_twins("flavor", [flavor.name for flavor in tables.flavors])
+    refuse_twins("pool", [pool.name for pool in tables.pools])
+    refuse_twins("flavor", [flavor.name for flavor in tables.flavors])
     if settings.cluster == "kubernetes":
         for table in tables.pools:
             table.check_for_kubernetes()
@@ -61,14 +62,16 @@ def _build(tables: Tables, settings: Settings) -> Catalog:
     return Catalog(pools, flavors, settings.currency)
 
 
-def _refuse_twins(kind: str, names: Sequence[str]) -> None:
+def refuse_twins(kind: str, names: Sequence[str]) -> None:
+    """SettingsError where a name stands there twice."""
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SettingsError(f"The {kind} {twice[0]} stands there twice.")
 
 
-def _explain(error: ValidationError, path: Path) -> str:
+def explain(error: ValidationError, path: Path) -> str:
+    """What is wrong in a file, a line each."""
     return "\n".join(
         f"{'.'.join(map(str, problem['loc']))} in {path}: {problem['msg'].removeprefix('Value error, ')}"
-        f" (it is {problem['input']!r})"
+        f" (it is {shorten(repr(problem['input']), 200)})"
         for problem in error.errors()
     )

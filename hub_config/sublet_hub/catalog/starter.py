@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Protocol
 
 import psutil
@@ -15,6 +16,9 @@ from sublet_hub.domain.quota import Limit, Quota, What
 from sublet_hub.settings import Settings
 
 GIB = 2**30
+STARTER_MODELS = Path(__file__).with_name("starter_models.toml")
+"""The first content of `models.toml`, where the files of its models are at hand."""
+
 GUARANTEED_PRICE = 2_000_000
 SURPLUS_PRICE = 800_000
 """Prices in a starter file, in micro-units per GPU-hour: a start for the owner to change, not a

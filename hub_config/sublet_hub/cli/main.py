@@ -20,10 +20,15 @@ COMMANDS = {
         "sublet_hub.cli.audit:audit",
         "Show who did what, and prove that none of it was changed: show, verify.",
     ),
+    "models": (
+        "sublet_hub.cli.models:models",
+        "Fill and check the store of models: add, verify, list, remove, prepare, describe.",
+    ),
     "migrate": ("sublet_hub.cli.migrate:migrate", "Bring the database to this version's form; `up` does it for you."),
     "proxy": ("sublet_hub.cli.proxy:proxy", "Run the proxy alone; `up` does it for you."),
     "api": ("sublet_hub.cli.processes:api", "Run the api alone; `up` does it for you."),
     "meter": ("sublet_hub.cli.processes:meter", "Run the meter alone; `up` does it for you."),
+    "gateway": ("sublet_hub.cli.processes:gateway", "Run the gateway alone; `up` does it for you."),
 }
 """Where each command is, and its line in the help; in the order of the help."""
 

@@ -1,4 +1,4 @@
-"""`sublet up`, `sublet api` and `sublet meter`: the platform's own processes."""
+"""`sublet up`, `sublet api`, `sublet meter` and `sublet gateway`: the platform's own processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HELP = {"help_option_names": ["-h", "--help"]}
 
 @click.command(context_settings=HELP)
 def up() -> None:
-    """Start the whole platform on this machine: proxy, hub, api and meter. Ctrl-C stops it.
+    """Start the whole platform on this machine: proxy, hub, api, meter and gateway. Ctrl-C stops it.
 
     All data is kept in ./.sublet, or where SUBLET_DATA says. The first start writes sublet.toml (pools, flavors,
     prices) and the passwords there. Exits with 1 where it could not start, with 2 where it is running already.
@@ -38,6 +38,17 @@ def meter() -> None:
     from sublet_hub.meter.serve import serve
 
     serve(settings_here())
+
+
+@click.command(context_settings=HELP)
+@click.option("--debug", is_flag=True, help="Log in detail; never what is asked or answered.")
+def gateway(*, debug: bool) -> None:
+    """Run the gateway alone: the OpenAI-compatible address of the models. `sublet up` does it for you."""
+    import logging
+
+    from sublet_hub.gateway.serve import serve
+
+    serve(settings_here(), logging.DEBUG if debug else logging.INFO)
 
 
 def settings_here() -> Settings:

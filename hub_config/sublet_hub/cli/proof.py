@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.progress import Progress, TaskID
 
 from sublet_hub.domain.audit import AuditRecord, find_fault
-from sublet_hub.storage import audit, verification
+from sublet_hub.storage import accepting, audit, verification
 from sublet_hub.storage.books import Books
 
 
@@ -47,7 +47,9 @@ def verify_all(books: Books, anchors: Mapping[int, str], progress: Progress) -> 
         head = tx.audit_head().number
         task = progress.add_task("Audit records", total=head)
         fault = find_fault(_counted(audit.records(tx), progress, task), books.audit_key, anchors, head)
+        unaccepted = accepting.find_fault(tx)
     faults = [f"audit: {fault.what}"] if fault else []
+    faults += [f"audit: {unaccepted}"] if unaccepted else []
     accounts = list(verification.accounts(books.store))
     task = progress.add_task("Ledgers", total=len(accounts))
     for account in accounts:

@@ -80,6 +80,19 @@ class Usage(_Reading):
     cost_microunits: int
 
 
+class ModelDay(_Reading):
+    date: date
+    model: str
+    calls: int
+    input_tokens: int
+    output_tokens: int
+    cost_microunits: int
+
+
+class ModelUse(_Reading):
+    days: tuple[ModelDay, ...]
+
+
 class AuditLine(_Reading):
     number: int
     at: datetime
@@ -106,3 +119,8 @@ def read(kind: type[T], document: object) -> T:
             f"The platform's answer is not understood ({place}: {first['msg']}).",
             hint="It may be newer or older than this command; run the `sublet` that belongs to it.",
         ) from None
+
+
+def read_members(document: object) -> dict[str, Any]:
+    """The document, which must be an object."""
+    return read(dict[str, Any], document)

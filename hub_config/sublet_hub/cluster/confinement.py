@@ -44,6 +44,8 @@ class Confinement(NamedTuple):
     read_only: tuple[Path, ...] = ()
     """Folders it needs: shown read-only, also where they lie in something hidden."""
     writable: tuple[Path, ...] = ()
+    offered: tuple[Path, ...] = ()
+    """Folders shown read-only like those it needs; it starts without them where nothing can be shown."""
 
 
 class Command(NamedTuple):
@@ -57,7 +59,7 @@ class Command(NamedTuple):
 def view_for(level: Level, confinement: Confinement) -> mounts.View:
     """Work out what a server at this level sees."""
     covered = mounts.resolved(confinement.hidden)
-    read_only = mounts.resolved(confinement.read_only)
+    read_only = mounts.resolved([*confinement.read_only, *confinement.offered])
     home = () if confinement.home is None else (confinement.home,)
     writable = mounts.resolved([*home, *confinement.writable])
     if level is Level.USER:

@@ -43,6 +43,8 @@ class ServerSpec:
     read_only: tuple[Path, ...] = ()
     """What the server needs to run, also where hidden or under a folder the user may not pass."""
     writable: tuple[Path, ...] = ()
+    offered: tuple[Path, ...] = ()
+    """What the server may read, shown like `read_only`, without which it starts where nothing can be shown."""
     sandbox: Policy = "auto"
     term_grace_seconds: float = 0.7
     stop_grace_seconds: float = 5.0
@@ -61,7 +63,12 @@ def spawn_command(lease_folder: Path, spec: ServerSpec) -> list[str]:
     for option, value in (("--uid", spec.uid), ("--gid", spec.gid), ("--user", spec.user)):
         if value is not None:
             command += [option, str(value)]
-    for option, paths in (("--hide", spec.hide), ("--read-only", spec.read_only), ("--writable", spec.writable)):
+    for option, paths in (
+        ("--hide", spec.hide),
+        ("--read-only", spec.read_only),
+        ("--offered", spec.offered),
+        ("--writable", spec.writable),
+    ):
         for path in paths:
             command += [option, str(path)]
     return [*command, "--", *spec.argv]

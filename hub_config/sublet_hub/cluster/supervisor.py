@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--home", type=Path, help="where the server starts, and may write")
     made.add_argument("--hide", type=Path, action="append", default=[], help="shown empty; a device: barred")
     made.add_argument("--read-only", type=Path, action="append", default=[], help="shown, also if in a hidden one")
+    made.add_argument("--offered", type=Path, action="append", default=[], help="the same, where it can be done")
     made.add_argument("--writable", type=Path, action="append", default=[])
     made.add_argument("--sandbox", choices=get_args(sandbox.Policy), default="auto")
     made.add_argument("--term-grace", type=float, default=0.7, help="seconds from SIGTERM to SIGKILL")
@@ -149,6 +150,7 @@ class _Supervisor:
             hidden=(folder, *options.hide),
             read_only=tuple(options.read_only),
             writable=tuple(options.writable),
+            offered=tuple(options.offered),
         )
 
     def _passwd(self, gid: int | None) -> Path | None:

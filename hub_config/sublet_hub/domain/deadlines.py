@@ -2,7 +2,8 @@
 
 For one windowed limit, the leases that draw on it share what is left by their rates: each keeps at least what it
 already holds, and what nobody holds is poured over them so that those with the nearest ends are lifted first
-(water-filling). If less is left than is held (the quota was lowered), all of them end at the same moment.
+(water-filling). If less is left than is held (the quota was lowered), those with the latest ends are brought nearer
+first, in the same way.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def scale(what: What) -> int:
 def exhaustion(state: LimitState, leases: Sequence[Lease], until_ms: int) -> dict[str, int]:
     """When each open lease has used up one windowed limit, by lease id; a lease that never does is left out.
 
+    What allowances hold is not the leases' to use, in this window or (since it may be held on) in the next.
     `leases` are all open leases of the account; `until_ms` is how far ahead it is worth looking. A calendar
     window that begins anew before that brings a full limit again. For rolling windows nothing is taken to fall
     out of the window, so the moment is a lower bound that moves out as time passes.
@@ -56,7 +58,7 @@ def exhaustion(state: LimitState, leases: Sequence[Lease], until_ms: int) -> dic
     drawing = [lease for lease in leases if state.applies_to(lease.flavor) and _rate_of(what, lease) > 0]
     if not drawing:
         return {}
-    ends = _share_out(what, drawing, state.limit.raw - state.used)
+    ends = _share_out(what, drawing, state.limit.raw - state.used - state.reserved)
     window_end = state.window.end_ms if state.window else None
     if window_end is None:
         return ends
@@ -80,9 +82,7 @@ def _share_out(what: What, leases: Sequence[Lease], available: int) -> dict[str,
     held = sum(rates[lease.id] * (lease.held_until_ms - lease.posted_until_ms) for lease in leases)
     free = available * scale(what) - held
     if free < 0:
-        drawn = sum(rates[lease.id] * lease.posted_until_ms for lease in leases)
-        common = (available * scale(what) + drawn) // sum(rates.values())
-        return {lease.id: common for lease in leases}
+        return _drawn_in(leases, rates, -free)
     ordered = sorted(leases, key=lambda lease: lease.held_until_ms)
     level, total_rate = ordered[0].held_until_ms, 0
     for i, lease in enumerate(ordered):
@@ -96,12 +96,28 @@ def _share_out(what: What, leases: Sequence[Lease], available: int) -> dict[str,
     return {lease.id: max(level, lease.held_until_ms) for lease in leases}
 
 
+def _drawn_in(leases: Sequence[Lease], rates: Mapping[str, int], short: int) -> dict[str, int]:
+    """The ends of leases that hold more than there is: the latest are brought nearer first, and to one moment, so
+    that a lease ends before its hold only where it must. The rounding of money alone makes them a unit short."""
+    ordered = sorted(leases, key=lambda lease: -lease.held_until_ms)
+    level, total_rate = ordered[0].held_until_ms, 0
+    for i, lease in enumerate(ordered):
+        total_rate += rates[lease.id]
+        next_end = ordered[i + 1].held_until_ms if i + 1 < len(ordered) else None
+        if next_end is None or (level - next_end) * total_rate >= short:
+            level -= -(-short // total_rate)
+            break
+        short -= (level - next_end) * total_rate
+        level = next_end
+    return {lease.id: min(level, lease.held_until_ms) for lease in leases}
+
+
 def _after_reset(state: LimitState, leases: Sequence[Lease], window_end: int, until_ms: int) -> int | None:
     """When the leases together use up a whole fresh window; None if they don't before `until_ms`."""
     what, window = state.limit.what, state.limit.window
     assert window is not None
     total_rate = sum(_rate_of(what, lease) for lease in leases)
-    lasts_ms = state.limit.raw * scale(what) // total_rate
+    lasts_ms = max(0, state.limit.raw - state.reserved) * scale(what) // total_rate
     start = window_end
     while start < until_ms:
         end = window_at(window, state.time_zone, start).end_ms

@@ -93,6 +93,20 @@ class QuotaExceeded(PublicError):
     status = 403
 
 
+class CallsQuotaExceeded(QuotaExceeded):
+    """A quota refuses calls of models, as it would a lease. Whoever calls may try again at `retry_at`."""
+
+    status = 429
+
+
+class CallerUnknown(PublicError):
+    """The token that a caller of models showed is none of the hub's, or that of a server whose lease is over."""
+
+    type_name = "caller-unknown"
+    title = "The caller's token is not good"
+    status = 401
+
+
 class NoQuota(PublicError):
     """Neither the account nor the default has a quota: nothing is allowed until an admin sets one."""
 

@@ -1,7 +1,7 @@
 """The ledger's rules: append-only entries that hold, post and void, chained so that tampering shows.
 
 Terms as in double-entry reservation: a *hold* reserves an amount, a *post* turns held into used, a *void* releases
-the rest. For every lease at any time:  holds = posts + voids + what is still held.
+the rest. For every lease and every allowance at any time:  holds = posts + voids + what is still held.
 An *adjust* corrects an account's use with a reason; it may be negative.
 """
 
@@ -33,7 +33,8 @@ class EntryKind(StrEnum):
 class Entry:
     """One line of the ledger. `number` counts the account's entries from 1; `hash` covers it and `previous`.
 
-    `from_ms` and `to_ms` are the time that a post charges or a hold covers; `at_ms` is when it was written.
+    `from_ms` and `to_ms` are the time that a post charges or a hold covers; `at_ms` is when it was written. It is of
+    a lease, with its flavor, or of an allowance (`domain/allowances.py`); a post of the latter names the model.
     """
 
     account: Subject
@@ -48,15 +49,20 @@ class Entry:
     reason: str
     previous: str
     hash: str
+    allowance_id: str | None = None
+    model: str | None = None
 
 
 def entry_hash(entry: Entry) -> str:
-    """SHA-256 over the canonical JSON (sorted keys, no spaces) of all other fields, the previous hash among them."""
-    content = [
+    """SHA-256 over the canonical JSON (no spaces) of all other fields, the previous hash among them. Those of
+    allowances are left out where there is none, so that chains from before there were any still hold."""
+    content: list[int | str | None] = [
         str(entry.account), entry.number, entry.kind.value, entry.amount.gpu_time, entry.amount.money,
         entry.amount.tokens, entry.lease_id, entry.flavor, entry.from_ms, entry.to_ms, entry.at_ms, entry.reason,
         entry.previous,
     ]  # fmt: skip
+    if entry.allowance_id is not None:
+        content += [entry.allowance_id, entry.model]
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()
 
 

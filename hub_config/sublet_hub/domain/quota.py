@@ -94,6 +94,9 @@ class LimitState:
     eases_at_ms: int | None = None
     """For a rolling window that has been used: when the oldest use in it begins to fall out."""
 
+    reserved: int = 0
+    """The part of `held` that allowances hold: leases can't run on it."""
+
     @property
     def left(self) -> int:
         """What a new lease could still hold, in the ledger's units; never below zero."""

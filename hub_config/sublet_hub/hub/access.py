@@ -9,16 +9,20 @@ from sublet_hub.credentials import Credentials, Secrets
 
 API_PREFIX = "/services/sublet/"
 QUOTA_PREFIX = "/hub/api/quotas/"
+MODELS_PREFIX = "/services/models/"
 
 API_SERVICE = "sublet"
 API_OAUTH_CLIENT = "service-sublet"
 SPAWNER_SERVICE = "sublet-spawner"
+GATEWAY_SERVICE = "sublet-gateway"
 RUNNER_SERVICE = "sublet-up"
 ADMIN_SERVICE = "sublet-admin"
 
 QUOTAS_READ = "custom:quotas:read"
 QUOTAS_WRITE = "custom:quotas:write"
 LEASES_WRITE = "custom:leases:write"
+MODELS_SERVE = "custom:models:serve"
+LICENCES_WRITE = "custom:licences:write"
 ACCESS_API = f"access:services!service={API_SERVICE}"
 
 SERVER_SCOPES = (
@@ -37,6 +41,10 @@ CUSTOM_SCOPES = {
         "subscopes": [QUOTAS_READ],
     },
     LEASES_WRITE: {"description": "Ask for leases and report on them on behalf of users. For spawners."},
+    MODELS_SERVE: {
+        "description": "Look up who calls a model, hold tokens and money, and book what was used. For the gateway."
+    },
+    LICENCES_WRITE: {"description": "Accept licences of models for groups; with !group=NAME for that one."},
 }
 
 
@@ -51,10 +59,11 @@ def services(secrets: Secrets, credentials: Credentials) -> list[dict[str, Any]]
             # It is part of the platform: asking "may Sublet know who you are" on every visit helps nobody.
             "oauth_no_confirm": True,
             # A page acts with what its user may, and of that only what the pages are for.
-            "oauth_client_allowed_scopes": [QUOTAS_READ, QUOTAS_WRITE],
+            "oauth_client_allowed_scopes": [QUOTAS_READ, QUOTAS_WRITE, LICENCES_WRITE],
             "display": False,
         },
         {"name": SPAWNER_SERVICE, "api_token": secrets.spawner_token, "display": False},
+        {"name": GATEWAY_SERVICE, "api_token": secrets.gateway_token, "display": False},
         {"name": RUNNER_SERVICE, "api_token": secrets.runner_token, "display": False},
         {"name": ADMIN_SERVICE, "api_token": credentials.admin_token, "display": False},
     ]
@@ -84,6 +93,12 @@ def roles(admins: Sequence[str], admin_groups: Sequence[str] = ()) -> list[dict[
             "services": [SPAWNER_SERVICE],
         },
         {
+            "name": "sublet-gateway",
+            "description": "Looks up who calls a model, and books what they used",
+            "scopes": [MODELS_SERVE],
+            "services": [GATEWAY_SERVICE],
+        },
+        {
             "name": "sublet-up",
             "description": "Has the hub put its routes into a proxy that was started anew",
             "scopes": ["proxy"],
@@ -92,6 +107,8 @@ def roles(admins: Sequence[str], admin_groups: Sequence[str] = ()) -> list[dict[
     ]
 
 
-def routes(api_url: str) -> dict[str, str]:
-    """What the proxy sends to the api, beside what the hub tells it of itself."""
-    return {API_PREFIX: api_url, QUOTA_PREFIX: api_url}
+def routes(api_url: str, gateway_url: str | None) -> dict[str, str]:
+    """What the proxy sends to the api and, where there is one, to the gateway, beside what the hub tells it of
+    itself."""
+    models = {} if gateway_url is None else {MODELS_PREFIX: gateway_url}
+    return {API_PREFIX: api_url, QUOTA_PREFIX: api_url, **models}

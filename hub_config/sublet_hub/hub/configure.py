@@ -8,9 +8,19 @@ from __future__ import annotations
 
 from traitlets.config import Config
 
+from sublet_hub.catalog import load_models
 from sublet_hub.credentials import Credentials, Secrets, read_credentials, read_secrets
 from sublet_hub.hub import pages
-from sublet_hub.hub.access import ACCESS_API, API_PREFIX, CUSTOM_SCOPES, SERVER_SCOPES, roles, routes, services
+from sublet_hub.hub.access import (
+    ACCESS_API,
+    API_PREFIX,
+    CUSTOM_SCOPES,
+    MODELS_PREFIX,
+    SERVER_SCOPES,
+    roles,
+    routes,
+    services,
+)
 from sublet_hub.hub.sign_in import configure_sign_in, load_sign_in
 from sublet_hub.settings import Settings
 
@@ -56,7 +66,7 @@ def _network(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = settings.proxy_api_url
     c.ConfigurableHTTPProxy.auth_token = secrets.proxy_token
-    c.Proxy.extra_routes = routes(settings.api_url)
+    c.Proxy.extra_routes = routes(settings.api_url, gateway_url(settings))
 
 
 def _authenticator(c: Config, settings: Settings, credentials: Credentials) -> None:
@@ -76,6 +86,8 @@ def configure_servers(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.LeaseMixin.sublet_usage_url = API_PREFIX
     if "proxy_class" not in c.JupyterHub:  # else somebody runs another proxy, whose ways we don't know
         c.JupyterHub.proxy_class = "sublet_hub.hub.lease_proxy.LeaseProxy"
+    if gateway := gateway_url(settings):
+        c.LeaseMixin.sublet_models_url = f"{gateway}{MODELS_PREFIX}v1"
     c.Spawner.default_url = "/lab"
     c.Spawner.http_timeout = settings.spawn_timeout_seconds
     c.Spawner.start_timeout = settings.spawn_timeout_seconds
@@ -91,6 +103,11 @@ def configure_servers(c: Config, settings: Settings, secrets: Secrets) -> None:
         from sublet_hub.hub.configure_local import configure_local
 
         configure_local(c, settings)
+
+
+def gateway_url(settings: Settings) -> str | None:
+    """Where models are called; None where the catalogue has none that is served. SettingsError where it is wrong."""
+    return settings.gateway_url if load_models(settings).served else None
 
 
 def configure_pages(c: Config) -> None:

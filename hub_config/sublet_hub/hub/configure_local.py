@@ -22,6 +22,7 @@ def configure_local(c: Config, settings: Settings) -> None:
     c.LocalLeaseSpawner.sublet_data = str(settings.data)
     c.LocalLeaseSpawner.sublet_notebook_python = str(settings.notebook_python)
     c.LocalLeaseSpawner.sublet_readable = [str(path) for path in CHECKOUT_READABLE if path.is_dir()]
+    c.LocalLeaseSpawner.sublet_models = str(settings.models_dir)
     c.LocalLeaseSpawner.sublet_term_grace = settings.term_grace_seconds
     c.LocalLeaseSpawner.sublet_stop_grace = settings.stop_grace_seconds
     c.LocalLeaseSpawner.sublet_sandbox = settings.sandbox

@@ -12,7 +12,7 @@ from traitlets.config.loader import LazyConfigValue
 
 from sublet_hub.credentials import read_credentials, read_secrets
 from sublet_hub.hub import access as ours
-from sublet_hub.hub.configure import configure_pages, configure_servers
+from sublet_hub.hub.configure import configure_pages, configure_servers, gateway_url
 from sublet_hub.settings import Settings
 
 
@@ -30,7 +30,10 @@ def add_to(c: Config, settings: Settings) -> None:
     hub.load_roles = [*_there(hub, "load_roles", []), *ours.roles(settings.admin_users)]
     hub.custom_scopes = {**_there(hub, "custom_scopes", {}), **ours.CUSTOM_SCOPES}
     hub.extra_user_scopes = [*_there(hub, "extra_user_scopes", []), ours.ACCESS_API]
-    c.Proxy.extra_routes = {**_there(c.Proxy, "extra_routes", {}), **ours.routes(settings.api_url)}
+    c.Proxy.extra_routes = {
+        **_there(c.Proxy, "extra_routes", {}),
+        **ours.routes(settings.api_url, gateway_url(settings)),
+    }
 
 
 def _there(section: Config, name: str, otherwise: Any) -> Any:

@@ -82,6 +82,9 @@ class LeaseMixin(LeasePages, Spawner):
         env: dict[str, str] = super().get_env()
         env["SUBLET_API_URL"] = self.sublet_user_api_url
         env["SUBLET_LEASE_ID"] = self.lease_id
+        if self.sublet_models_url:
+            env["OPENAI_BASE_URL"] = self.sublet_models_url
+            env["OPENAI_API_KEY"] = env["JUPYTERHUB_API_TOKEN"]
         return env
 
     # ---------------------------------------------------------------- kept over restarts of the hub

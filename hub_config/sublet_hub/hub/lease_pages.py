@@ -63,6 +63,11 @@ class LeasePages(LoggingConfigurable):
         "/services/sublet/", help="Path of the page that shows users what they have used."
     ).tag(config=True)
 
+    sublet_models_url = Unicode(
+        help="OpenAI-compatible address of the models as a user's server finds it: OPENAI_BASE_URL in its"
+        " environment. Empty: there is none."
+    ).tag(config=True)
+
     lease_id = Unicode(help="The lease of the running server; empty while there is none.")
 
     @default("sublet_user_api_url")

@@ -8,12 +8,15 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
 ACCOUNT_OF_USER = "user:"
 ACCOUNT_OF_GROUP = "group:"
 
 _Name = str
+_ModelName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,94}[a-z0-9])?$")]
+"""A folder of that name is shown to the server: nothing that could lead elsewhere is taken for a name."""
+
 _Moment = AwareDatetime
 
 
@@ -132,7 +135,9 @@ class Lease(_Message):
 
 
 class Grant(Lease):
-    """A lease that was just granted: its devices, and the seconds of use that are held on the quota."""
+    """A lease that was just granted: its devices, the seconds of use that are held on the quota, and the gated models
+    that its server may read."""
 
     devices: tuple[str, ...]
     held_seconds: int
+    models: tuple[_ModelName, ...] = ()

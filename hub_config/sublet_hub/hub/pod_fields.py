@@ -62,9 +62,10 @@ def lease_pod(
     """KubeSpawner's pod with all that makes it the pod of a lease. UnguardedError where its deadline would not hold
     in it."""
     spec = pod["spec"]
-    wanted = lease_volumes(placement.shm_bytes, home_claim if settings.has_home else None, settings.models_claim)
+    home = home_claim if settings.has_home else None
+    wanted = lease_volumes(placement.shm_bytes, home, settings.models_claim, grant.models)
     taken = {mount["mountPath"] for each in spec["containers"] for mount in each.get("volumeMounts") or ()}
-    volumes = [each for each in wanted if each.path not in taken]
+    volumes = [each for each in wanted if not taken & {each.path, each.path.removesuffix(f"/{each.sub_path}")}]
     made = {
         **pod,
         "metadata": {**pod["metadata"], **_merged(pod["metadata"], metadata(grant))},
@@ -77,7 +78,7 @@ def lease_pod(
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": settings.stop_grace_seconds,
             "activeDeadlineSeconds": settings.hard_cap_seconds,
-            "volumes": [*(spec.get("volumes") or ()), *(each.volume for each in volumes)],
+            "volumes": [*(spec.get("volumes") or ()), *{each.name: each.volume for each in volumes}.values()],
             "containers": [
                 _notebook(each, placement, settings, volumes) if each["name"] == names.NOTEBOOK else each
                 for each in spec["containers"]

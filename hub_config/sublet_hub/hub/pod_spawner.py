@@ -20,6 +20,7 @@ from sublet_hub.cluster.kube.warden import UnguardedError, Warden
 from sublet_hub.hub import listening, pod_wording
 from sublet_hub.hub.pod_fields import Json, PlacementError, PodSettings, environment, lease_pod, placement_of
 from sublet_hub.hub.pod_state import PodState, read_state
+from sublet_hub.hub.pod_volumes import MODELS
 from sublet_hub.hub.pod_watch import LOOK_SECONDS, NO_ANSWER, TRIED_AGAIN, WatchedPod
 from sublet_hub.hub.refusal import Explanation, LeaseRefusedError
 
@@ -200,6 +201,8 @@ class PodSpawner(WatchedPod):
         if self.lease_grant is not None:
             env |= environment(self.lease_grant, self._placement())
             env["SUBLET_STOP_GRACE_SECONDS"] = str(self.sublet_pods.stop_grace_seconds)
+        if self.sublet_pods.models_claim is not None:
+            env["SUBLET_MODELS_DIR"] = MODELS
         return env
 
     @default("slow_spawn_message_threshold")

@@ -23,6 +23,7 @@ from sublet_hub.hub import listening
 from sublet_hub.hub.devices import other_device_nodes
 from sublet_hub.hub.messages import Grant
 from sublet_hub.hub.refusal import Explanation, LeaseRefusedError
+from sublet_hub.models_store import Store
 
 LOOK_SECONDS = 0.02
 LOOK_LONGER_SECONDS = 0.1
@@ -49,6 +50,10 @@ class SupervisedSpawner(LocalProcessSpawner):
     sublet_readable = List(
         Unicode(),
         help="More folders that servers may read though they lie under one that is closed to users.",
+    ).tag(config=True)
+
+    sublet_models = Unicode(
+        help="The store of models, of which servers are shown what they may read. Empty: none.",
     ).tag(config=True)
 
     sublet_sandbox = Enum(
@@ -119,6 +124,7 @@ class SupervisedSpawner(LocalProcessSpawner):
         except (ValueError, IdentitiesError) as error:
             raise self._not_started(str(error)) from error
         deadline_ms = round(grant.deadline_at.timestamp() * 1000)
+        store = self._models()
         folder = LocalCluster(data).prepare(grant.id, deadline_ms)
         spec = ServerSpec(
             argv=(*self.cmd, *self.get_args()),
@@ -127,13 +133,19 @@ class SupervisedSpawner(LocalProcessSpawner):
             uid=identity.uid,
             gid=identity.gid,
             user=identity.system_name,
-            hide=(data, *other_device_nodes(grant.devices)),
+            hide=(data, *([store.root] if store else []), *other_device_nodes(grant.devices)),
             read_only=(*python_paths(Path(self.sublet_notebook_python)), *map(Path, self.sublet_readable)),
+            offered=store.readable(grant.models) if store else (),
             sandbox=cast(Policy, self.sublet_sandbox),
             term_grace_seconds=self.sublet_term_grace,
             stop_grace_seconds=self.sublet_stop_grace,
         )
         return spawn_command(folder, spec), folder, identity
+
+    def _models(self) -> Store | None:
+        """The store, where there is one. By its own path: a server sees it there, whatever links lead to it."""
+        root = Path(self.sublet_models)
+        return Store(root.resolve()) if self.sublet_models and root.is_dir() else None
 
     def _environment(self, identity: Identity) -> dict[str, str]:
         env: dict[str, str] = self.get_env()
@@ -182,6 +194,8 @@ class SupervisedSpawner(LocalProcessSpawner):
         if grant and grant.simulated:
             env["SUBLET_SIMULATED"] = "1"
         env["SUBLET_STOP_GRACE_SECONDS"] = f"{self.sublet_stop_grace:g}"
+        if store := self._models():
+            env["SUBLET_MODELS_DIR"] = str(store.root)
         return env
 
     def user_env(self, env: dict[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ from sublet_hub.meter import metrics
 from sublet_hub.meter.apply import Applier
 from sublet_hub.meter.idleness import Idleness
 from sublet_hub.meter.plan import Action, End, Fault, Post, Start, Warn, plan
-from sublet_hub.storage import activity, metering
+from sublet_hub.storage import activity, allowing, metering
 from sublet_hub.storage.anchors import Anchors
 from sublet_hub.storage.books import Books
 
@@ -27,8 +27,11 @@ HOUSEKEEPING_SECONDS = 3600
 """Seconds between two rounds of forgetting answers to old idempotency keys."""
 
 ACTIVITY_SECONDS = 60
-"""Seconds between two rounds of forgetting what servers told of themselves long ago."""
+"""Seconds between two rounds of forgetting what servers told of themselves long ago, and allowances that are over."""
 
+
+ALLOWANCES_SECONDS = 5
+"""Seconds between two looks for allowances of calls whose time is over."""
 
 TOGETHER = 100
 """The most leases of an account that are posted in one transaction: starts on the same account wait for it."""
@@ -60,6 +63,7 @@ class Meter:
         self._next_anchor = 0.0
         self._next_housekeeping = 0.0
         self._next_activity = 0.0
+        self._next_allowances = 0.0
         self._idleness = Idleness(books)
 
     def run(self, stop: Event) -> None:
@@ -177,3 +181,7 @@ class Meter:
         if now >= self._next_activity:
             self._next_activity = now + ACTIVITY_SECONDS
             activity.drop_old(self._books)
+            allowing.drop_old(self._books)
+        if now >= self._next_allowances:
+            self._next_allowances = now + ALLOWANCES_SECONDS
+            metrics.ALLOWANCES_EXPIRED.inc(allowing.void_expired(self._books))

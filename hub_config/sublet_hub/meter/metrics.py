@@ -15,6 +15,11 @@ FAULTS = Counter("sublet_meter_faults", "Things an admin should look at, by kind
 STRAY_GPUS = Gauge(
     "sublet_meter_stray_gpus", "GPUs held by what is no lease, where only leases should be.", registry=REGISTRY
 )
+ALLOWANCES_EXPIRED = Counter(
+    "sublet_meter_allowances_expired",
+    "Allowances for calls of models that nobody renewed or released in time.",
+    registry=REGISTRY,
+)
 ROUNDS = Counter("sublet_meter_rounds", "Rounds of the meter, by outcome.", ["outcome"], registry=REGISTRY)
 KUBE_REQUESTS = Counter(
     "sublet_meter_kube_requests",

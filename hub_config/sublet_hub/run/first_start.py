@@ -12,6 +12,7 @@ from sublet_hub.cluster.gpus import discover, simulated
 from sublet_hub.credentials import Credentials, Secrets, ensure_credentials, ensure_secrets, write_private
 from sublet_hub.hub.sign_in_options import load_sign_in
 from sublet_hub.run.database import bring_up_to_date
+from sublet_hub.run.models import prepare_models
 from sublet_hub.settings import Settings
 
 TRAVERSABLE = 0o711
@@ -38,6 +39,7 @@ def prepare(settings: Settings) -> tuple[Secrets, Credentials]:
     if not settings.toml_file.exists():
         devices = discover() or simulated(settings.simulated_gpus)
         write_private(settings.toml_file, starter_toml(devices))
+    prepare_models(settings)
     load_sign_in(settings)
     bring_up_to_date(settings)
     return secrets, credentials

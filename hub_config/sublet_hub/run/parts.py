@@ -33,11 +33,12 @@ class PartMissing(Exception):
 
 
 def parts_of(settings: Settings, secrets: Secrets) -> tuple[Part, ...]:
-    """The four processes, in the order in which they start. The first must answer before the others begin."""
+    """The five processes, in the order in which they start. The first must answer before the others begin."""
     return (
         proxy_part(settings, secrets),
         Part("hub", (*_PYTHON, "jupyterhub", "-f", str(hub_config_file())), f"{settings.hub_api_url}/"),
         Part("api", (*_PYTHON, "sublet_hub.cli", "api"), f"{settings.api_url}/services/sublet/health"),
+        Part("gateway", (*_PYTHON, "sublet_hub.cli", "gateway"), f"{settings.gateway_url}/services/models/health"),
         Part("meter", (*_PYTHON, "sublet_hub.cli", "meter"), f"http://127.0.0.1:{settings.meter_port}/metrics"),
     )
 

@@ -49,7 +49,8 @@ class KubernetesSettings(BaseModel):
     """Storage class of homes. None: the cluster's default."""
 
     kube_models_claim: OptionalText = None
-    """PersistentVolumeClaim with models, mounted read-only at `/models` in every server. None: none."""
+    """PersistentVolumeClaim that holds the store of models, as `sublet models` fills it. Servers have it at
+    `/models`, read-only: what is open, and the gated models whose licences are accepted for them. None: none."""
 
     kube_cpu_reserved_percent: Annotated[int, Field(ge=1, le=100)] = 100
     """How much of a flavor's CPUs is set aside for each server on its node, in percent. 100: all, so that no server

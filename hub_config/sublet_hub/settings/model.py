@@ -58,6 +58,20 @@ def _default_proxy_script(_values: dict[str, Any]) -> Path:
     return Path(sys.prefix).parent / "proxy" / relative
 
 
+def _default_gateway_dir(values: dict[str, Any]) -> Path:
+    return Path(values.get("data", Path(".sublet"))) / "gateway"
+
+
+def _default_models_dir(values: dict[str, Any]) -> Path:
+    return Path(values.get("data", Path(".sublet"))) / "models"
+
+
+def _default_starter_models(_values: dict[str, Any]) -> Path | None:
+    """The models that setup has made beside the platform's environment."""
+    beside = Path(sys.prefix).parent / ".setup" / "models"
+    return beside if beside.is_dir() else None
+
+
 class Settings(KubernetesSettings):
     """One platform's settings; never changed after they are read."""
 
@@ -92,6 +106,27 @@ class Settings(KubernetesSettings):
     """The configurable-http-proxy to start. Default: the one `make run` installs under
     `proxy/node_modules`."""
 
+    models_file: OptionalPath = None
+    """File with the catalogue of models. None: `models.toml` beside `sublet.toml`; where there is none, the platform
+    has no models."""
+
+    models_dir: AbsolutePath = Field(default_factory=_default_models_dir)
+    """The store of models: the folder that `sublet models` fills, and that users' servers read on one machine.
+    Default: `models` in the data folder."""
+
+    starter_models: OptionalPath = Field(default_factory=_default_starter_models)
+    """Folder with the files of the models that a new platform begins with, a folder for each. Where there is no
+    `models.toml` yet, `sublet up` writes one and takes them into the store. None: a new platform has no models.
+    Default: what `make run` has made, if it has."""
+
+    models_source: str = "hub"
+    """Where `sublet models add` takes files from unless told: `hub`, an `http(s)://` address, or a folder. In an
+    address or a folder `{name}`, `{revision}` and `{repository}` stand for the model's."""
+
+    models_hub_url: Annotated[str, Field(pattern=r"^https?://\S+$")] = "https://huggingface.co"
+    """The hub that models come from: the Hugging Face Hub, or a mirror that has its addresses. A token of the hub is
+    taken from the environment variable `HF_TOKEN`."""
+
     # ------------------------------------------------------------ where it listens
 
     host: str = "127.0.0.1"
@@ -99,8 +134,8 @@ class Settings(KubernetesSettings):
     in front before opening it."""
 
     internal_host: str = "127.0.0.1"
-    """Address that all others listen on: hub, api, meter, and the proxy's own API. Where each is in a pod of its own,
-    `0.0.0.0`, and network policies keep others away."""
+    """Address that all others listen on: hub, api, meter, gateway, and the proxy's own API. Where each is in a pod of
+    its own, `0.0.0.0`, and network policies keep others away."""
 
     port: Port = 8000
     """The public port: browsers and API clients come here."""
@@ -117,11 +152,17 @@ class Settings(KubernetesSettings):
     meter_port: Port = _offset(83)
     """Port of the meter's Prometheus metrics. Default: `port` + 83."""
 
+    gateway_port: Port = _offset(84)
+    """Port of the gateway behind the proxy. Default: `port` + 84."""
+
     hub_address: str = _beside("hub_port")
     """Where the other parts reach the hub: scheme, host and port, no slash at the end. Default: on this machine."""
 
     api_address: str = _beside("api_port")
     """Where the other parts, and users' servers, reach the api. Default: on this machine."""
+
+    gateway_address: str = _beside("gateway_port")
+    """Where the proxy and users' servers reach the gateway. Default: on this machine."""
 
     proxy_api_address: str = _beside("proxy_api_port")
     """Where the hub reaches the proxy's own API. Default: on this machine."""
@@ -219,6 +260,31 @@ class Settings(KubernetesSettings):
     """Seconds without a round of the meter after which new leases are refused, since nobody would warn or
     stop them on time."""
 
+    # ------------------------------------------------------------ models
+
+    gateway_dir: AbsolutePath = Field(default_factory=_default_gateway_dir)
+    """Folder of the gateway: its journals of what calls used (counts only) until that is booked, and the models'
+    servers that it started. It must outlive the process. Default: `gateway` in the data folder."""
+
+    model_call_seconds: Seconds = 900
+    """Seconds that one call of a model may take, its wait for a turn apart."""
+
+    model_silence_seconds: Seconds = 120
+    """Seconds that a model's server may send nothing in a stream before the call is given up."""
+
+    model_wait_seconds: Seconds = 60
+    """Seconds that a call waits for its turn where as many as a model takes are running."""
+
+    model_waiting_max: Number = 500
+    """Calls that may wait for one model in one gateway process; more are refused at once."""
+
+    model_allowance_tokens: Annotated[int, Field(ge=1_000, le=10**9)] = 50_000
+    """Tokens (and what they cost at most) that the gateway has set aside at a time on a caller's quota, where that
+    leaves several times as much; else only what a call needs. More: fewer requests to the api."""
+
+    model_idle_seconds: Seconds = 900
+    """Seconds without a call after which a model's server that the gateway started on this machine is stopped."""
+
     # ------------------------------------------------------------ hub and api
 
     token_cache_seconds: PreciseSeconds = 10.0
@@ -254,10 +320,13 @@ class Settings(KubernetesSettings):
 
     @model_validator(mode="after")
     def _ports_differ(self) -> Self:
-        ports = (self.port, self.proxy_api_port, self.hub_port, self.api_port, self.meter_port)
+        ports = (
+            *(self.port, self.proxy_api_port, self.hub_port),
+            *(self.api_port, self.meter_port, self.gateway_port),
+        )
         if len(set(ports)) != len(ports):
             raise ValueError(
-                "port, proxy_api_port, hub_port, api_port and meter_port must all differ, not "
+                "port, proxy_api_port, hub_port, api_port, meter_port and gateway_port must all differ, not "
                 + ", ".join(map(str, ports))
             )
         return self
@@ -283,8 +352,17 @@ class Settings(KubernetesSettings):
         return self.api_address
 
     @property
+    def gateway_url(self) -> str:
+        """The gateway as the proxy and users' servers reach it."""
+        return self.gateway_address
+
+    @property
     def toml_file(self) -> Path:
         return self.config_file or self.data / "sublet.toml"
+
+    @property
+    def models_toml(self) -> Path:
+        return self.models_file or self.toml_file.with_name("models.toml")
 
     @property
     def anchors_file(self) -> Path:

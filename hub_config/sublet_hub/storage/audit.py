@@ -36,13 +36,14 @@ def append(  # noqa: PLR0913 - the fields of a record
     before: Json = None,
     after: Json = None,
     reason: str = "",
-) -> None:
+) -> AuditRecord:
     """Append a record to the chain. Takes the chain's lock, so do it last in a transaction."""
-    append_all(tx, books, [Event(actor, action, subject, lease_id, before, after, reason)])
+    (record,) = append_all(tx, books, [Event(actor, action, subject, lease_id, before, after, reason)])
+    return record
 
 
-def append_all(tx: Transaction, books: Books, events: Iterable[Event]) -> None:
-    """Append a record of each event, in their order. Takes the chain's lock, as `append` does."""
+def append_all(tx: Transaction, books: Books, events: Iterable[Event]) -> list[AuditRecord]:
+    """Append a record of each event, in their order, and give them. Takes the chain's lock, as `append` does."""
     tx.lock(AUDIT_LOCK)
     head, at_ms = tx.audit_head(), books.clock.now_ms()
     number, previous = head.number, head.mark
@@ -65,6 +66,7 @@ def append_all(tx: Transaction, books: Books, events: Iterable[Event]) -> None:
         previous = record_mac(record, books.audit_key)
         added.append(replace(record, mac=previous))
     tx.append_audit(added)
+    return added
 
 
 def records(tx: Transaction) -> Iterator[AuditRecord]:

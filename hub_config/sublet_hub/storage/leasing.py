@@ -72,7 +72,7 @@ def grant(books: Books, wanted: LeaseRequest, *, actor: str) -> Lease:
         now_ms = books.clock.now_ms()
         check_meter(tx, books, now_ms)
         _replace_earlier(tx, books, wanted, now_ms, actor)
-        _hold_what_runs(tx, books, wanted.account, now_ms)
+        hold_what_runs(tx, books, wanted.account, now_ms)
         states = binding_states(tx, user, wanted.account, now_ms)
         policy = books.policy
         hold = first_slice(draw, states, policy.slice_ms, policy.minimum_lease_ms)
@@ -136,7 +136,7 @@ def new_lease(
     )
 
 
-def _hold_what_runs(tx: Transaction, books: Books, account: Subject, now_ms: int) -> None:
+def hold_what_runs(tx: Transaction, books: Books, account: Subject, now_ms: int) -> None:
     """Hold what the account's leases have used since their holds ran out, and the next slice: posts may be late, such
     as from a node that nothing is heard of, and what is used meanwhile must not be granted to another lease."""
     for lease in tx.open_leases(account=account):

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sublet_hub.domain.accounts import DEFAULT, Subject
-from sublet_hub.domain.amounts import ZERO
+from sublet_hub.domain.amounts import ZERO, Amount
 from sublet_hub.domain.deadlines import at_once
 from sublet_hub.domain.errors import NoQuota
 from sublet_hub.domain.lease import Lease
@@ -48,13 +48,15 @@ def ruling_quota(reads: Reads, subject: Subject) -> Effective:
 def limit_states(reads: Reads, subject: Subject, effective: Effective, now_ms: int) -> tuple[LimitState, ...]:
     """Every limit of a subject as it stands.
 
-    Windowed limits count what is charged to the account of that name; the others count the open leases of the
-    user, whichever account pays, or of the group's account.
+    Windowed limits count what is charged to the account of that name, and what its leases and allowances hold; the
+    others count the open leases of the user, whichever account pays, or of the group's account.
     """
     on_account = reads.open_leases(account=subject) if subject.kind != "default" else []
     counted = reads.open_leases(user=subject.name) if subject.kind == "user" else on_account
+    for_calls = reads.held_by_allowances(subject) if subject.kind != "default" else ZERO
     return tuple(
-        _state(reads, subject, effective, limit, on_account, counted, now_ms) for limit in effective.quota.limits
+        _state(reads, subject, effective, limit, on_account, for_calls, counted, now_ms)
+        for limit in effective.quota.limits
     )
 
 
@@ -64,6 +66,7 @@ def _state(
     effective: Effective,
     limit: Limit,
     on_account: Sequence[Lease],
+    for_calls: Amount,
     counted: Sequence[Lease],
     now_ms: int,
 ) -> LimitState:
@@ -82,13 +85,15 @@ def _state(
         ):
             eases_at_ms = falls_out_at(limit.window, first)
     held = sum((lease.held for lease in on_account if limit.flavor in (None, lease.flavor)), ZERO)
+    reserved = for_calls if limit.flavor is None else ZERO
     return LimitState(
         subject=subject,
         limit=limit,
         window=window,
         used=raw_of(limit.what, used),
-        held=raw_of(limit.what, held),
+        held=raw_of(limit.what, held + reserved),
         inherited=not effective.own,
         time_zone=zone,
         eases_at_ms=eases_at_ms,
+        reserved=raw_of(limit.what, reserved),
     )

@@ -7,12 +7,14 @@ is forgetting the copy, and a reading transaction sees one moment without a lock
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from sublet_hub.domain.acceptances import Acceptance
 from sublet_hub.domain.accounts import Subject
 from sublet_hub.domain.activity import Activity, minute_of
+from sublet_hub.domain.allowances import Allowance, ModelUse
 from sublet_hub.domain.amounts import ZERO, Amount
 from sublet_hub.domain.audit import GENESIS, AuditRecord
 from sublet_hub.domain.errors import Conflict
@@ -49,6 +51,9 @@ class _Tables:
     heads: dict[Subject, ChainHead] = field(default_factory=dict)
     notices: dict[str, Notice] = field(default_factory=dict)
     activity: dict[tuple[str, int], Activity] = field(default_factory=dict)
+    allowances: dict[str, Allowance] = field(default_factory=dict)
+    model_use: dict[tuple[Subject, int, str], ModelUse] = field(default_factory=dict)
+    acceptances: dict[int, Acceptance] = field(default_factory=dict)
     audit: dict[int, AuditRecord] = field(default_factory=dict)
     answers: dict[tuple[str, str], SavedAnswer] = field(default_factory=dict)
     beats: dict[str, int] = field(default_factory=dict)
@@ -64,6 +69,9 @@ class _Tables:
             heads=self.heads.copy(),
             notices=self.notices.copy(),
             activity=self.activity.copy(),
+            allowances=self.allowances.copy(),
+            model_use=self.model_use.copy(),
+            acceptances=self.acceptances.copy(),
             audit=self.audit.copy(),
             answers=self.answers.copy(),
             beats=self.beats.copy(),
@@ -226,6 +234,77 @@ class _MemoryTransaction:
     def accounts(self, after: Subject | None, limit: int) -> list[Subject]:
         found = sorted(account for account in self._now.heads if after is None or account > after)
         return found[: min(limit, MOST_ROWS)]
+
+    # Allowances
+
+    def add_allowance(self, allowance: Allowance) -> None:
+        if allowance.id in self._tables.allowances:
+            raise Conflict(ALREADY_THERE)
+        self._tables.allowances[allowance.id] = allowance
+
+    def save_allowance(self, allowance: Allowance) -> None:
+        if allowance.id not in self._tables.allowances:
+            raise KeyError(allowance.id)
+        self._tables.allowances[allowance.id] = allowance
+
+    def allowance(self, allowance_id: str) -> Allowance | None:
+        return self._now.allowances.get(allowance_id)
+
+    def open_allowances(self, account: Subject) -> list[Allowance]:
+        return [each for each in self._now.allowances.values() if each.is_open and each.account == account]
+
+    def held_by_allowances(self, account: Subject) -> Amount:
+        return sum((each.held for each in self.open_allowances(account)), ZERO)
+
+    def expired_allowances(self, now_ms: int, limit: int) -> list[Allowance]:
+        found = [each for each in self._now.allowances.values() if each.is_open and each.expires_at_ms <= now_ms]
+        return sorted(found, key=lambda each: (each.expires_at_ms, each.id))[: min(limit, MOST_ROWS)]
+
+    def drop_allowances(self, before_ms: int, limit: int) -> int:
+        tables = self._tables
+        closed = (
+            (each.closed_at_ms, each.id) for each in tables.allowances.values() if each.closed_at_ms is not None
+        )
+        old = sorted(each for each in closed if each[0] < before_ms)[:limit]
+        for _, allowance_id in old:
+            del tables.allowances[allowance_id]
+        return len(old)
+
+    # Use by model
+
+    def add_model_use(self, account: Subject, bucket_ms: int, uses: Mapping[str, ModelUse]) -> None:
+        tables = self._tables
+        for model, use in uses.items():
+            key = (account, bucket_ms, model)
+            tables.model_use[key] = tables.model_use.get(key, ModelUse()) + use
+
+    def model_use(self, account: Subject, from_ms: int, to_ms: int) -> dict[str, ModelUse]:
+        found: dict[str, ModelUse] = {}
+        for (of, bucket_ms, model), use in sorted(self._now.model_use.items(), key=lambda item: item[0][2]):
+            if of == account and from_ms <= bucket_ms < to_ms:
+                found[model] = found.get(model, ModelUse()) + use
+        return found
+
+    # Acceptances
+
+    def add_acceptance(self, acceptance: Acceptance) -> None:
+        key = (acceptance.subject, acceptance.licence, acceptance.version)
+        there = ((each.subject, each.licence, each.version) for each in self._now.acceptances.values())
+        if acceptance.number in self._tables.acceptances or key in there:
+            raise Conflict(ALREADY_THERE)
+        self._tables.acceptances[acceptance.number] = acceptance
+
+    def acceptances_of(self, subjects: Collection[Subject]) -> list[Acceptance]:
+        found = [each for each in self._now.acceptances.values() if each.subject in subjects]
+        return sorted(found, key=lambda each: each.number)
+
+    def acceptances(self, *, licence: str | None, after: int, limit: int) -> list[Acceptance]:
+        found = [
+            each
+            for each in self._now.acceptances.values()
+            if each.number > after and (licence is None or each.licence == licence)
+        ]
+        return sorted(found, key=lambda each: each.number)[: min(limit, MOST_ROWS)]
 
     # Notices
 

@@ -20,6 +20,7 @@ class Reads(Protocol):
     def used_before(self, account: Subject, flavor: str | None, at_ms: int) -> Amount: ...
     def used_in_all(self, account: Subject, flavor: str | None) -> Amount: ...
     def first_use(self, account: Subject, flavor: str | None, from_ms: int) -> int | None: ...
+    def held_by_allowances(self, account: Subject) -> Amount: ...
 
 
 class ReadOnce:
@@ -43,6 +44,7 @@ class ReadOnce:
         self.used_before = tx.used_before
         self.used_in_all = tx.used_in_all
         self.first_use = tx.first_use
+        self.held_by_allowances = tx.held_by_allowances
 
     def quota(self, subject: Subject) -> Quota | None:
         if subject not in self._quotas:

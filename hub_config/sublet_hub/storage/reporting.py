@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from zoneinfo import ZoneInfo
@@ -10,6 +11,7 @@ from zoneinfo import ZoneInfo
 from sublet_hub.domain import accounts
 from sublet_hub.domain.accounts import Subject
 from sublet_hub.domain.admission import Draw, first_slice, lasts_ms
+from sublet_hub.domain.allowances import ModelUse
 from sublet_hub.domain.errors import MeterAway, PublicError
 from sublet_hub.domain.flavors import Flavor, Tier, fits
 from sublet_hub.domain.offers import Choice, DayUse, Offer, PlatformState, PoolUse
@@ -17,6 +19,8 @@ from sublet_hub.domain.quota import WINDOWED, LimitState, What
 from sublet_hub.storage.books import METER, Books
 from sublet_hub.storage.leasing import binding_states, check_meter, no_capacity
 from sublet_hub.storage.store import Transaction
+
+LONGEST_DAYS = 366
 
 StatesOf = dict[Subject, Sequence[LimitState] | PublicError]
 
@@ -102,14 +106,47 @@ def platform(books: Books) -> PlatformState:
         return PlatformState(len(books.catalog.flavors), tx.last_beat(METER), current)
 
 
+@dataclass(frozen=True, slots=True)
+class ModelDayUse:
+    """What an account used of a model on one day; `date` as in DayUse."""
+
+    date: str
+    model: str
+    use: ModelUse
+
+
+def model_use_by_day(books: Books, account: Subject, since_ms: int, time_zone: str) -> list[ModelDayUse]:
+    """What the account used of each model, by day in that IANA time zone, from the day of that moment on, at most a
+    year and a day back. Days and models without any are left out."""
+    zone = ZoneInfo(time_zone)
+    tomorrow = _midnight(books.clock.now_ms(), zone) + timedelta(days=1)
+    first = max(_midnight(since_ms, zone), tomorrow - timedelta(days=LONGEST_DAYS))
+    days = [tomorrow - timedelta(days=back) for back in range((tomorrow - first).days, -1, -1)]
+    with books.store.transaction(write=False) as tx:
+        return [
+            ModelDayUse(midnight.date().isoformat(), model, use)
+            for midnight, following in pairwise(days)
+            for model, use in tx.model_use(account, _ms(midnight), _ms(following)).items()
+        ]
+
+
+def _midnight(at_ms: int, zone: ZoneInfo) -> datetime:
+    """The beginning of the day that a moment lies in."""
+    at = datetime.fromtimestamp(at_ms / 1000, UTC).astimezone(zone)
+    return at.replace(hour=0, minute=0, second=0, microsecond=0, fold=0)
+
+
+def _ms(moment: datetime) -> int:
+    return round(moment.timestamp()) * 1000
+
+
 def usage_by_day(books: Books, account: Subject, days: int, time_zone: str) -> list[DayUse]:
     """What the account was charged on each of the last `days` days, today the last, in that IANA time zone."""
     zone = ZoneInfo(time_zone)
-    now = datetime.fromtimestamp(books.clock.now_ms() / 1000, UTC).astimezone(zone)
-    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    today = _midnight(books.clock.now_ms(), zone)
     midnights = [today - timedelta(days=back) for back in range(days - 1, -2, -1)]
     with books.store.transaction(write=False) as tx:
-        totals = [tx.used_before(account, None, round(midnight.timestamp()) * 1000) for midnight in midnights]
+        totals = [tx.used_before(account, None, _ms(midnight)) for midnight in midnights]
     days_used = (after - before for before, after in pairwise(totals))
     return [
         DayUse(midnight.date().isoformat(), used.gpu_time, used.money)

@@ -5,13 +5,15 @@ Every implementation passes the contract suite in tests/storage/.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from sublet_hub.domain.acceptances import Acceptance
 from sublet_hub.domain.accounts import Subject
 from sublet_hub.domain.activity import Activity
+from sublet_hub.domain.allowances import Allowance, ModelUse
 from sublet_hub.domain.amounts import Amount
 from sublet_hub.domain.audit import AuditRecord
 from sublet_hub.domain.flavors import IdlePolicy
@@ -134,6 +136,39 @@ class Transaction(Protocol):
 
     def accounts(self, after: Subject | None, limit: int) -> list[Subject]:
         """Accounts that have any entry, in order."""
+
+    # Allowances
+    def add_allowance(self, allowance: Allowance) -> None: ...
+    def save_allowance(self, allowance: Allowance) -> None:
+        """Replace an allowance's row. KeyError if there is none of that id."""
+
+    def allowance(self, allowance_id: str) -> Allowance | None: ...
+    def open_allowances(self, account: Subject) -> list[Allowance]:
+        """An account's open allowances, in no order. Costs by what is open, not by history."""
+
+    def held_by_allowances(self, account: Subject) -> Amount:
+        """What an account's open allowances hold together."""
+
+    def expired_allowances(self, now_ms: int, limit: int) -> list[Allowance]:
+        """Open allowances whose time is over, the oldest first."""
+
+    def drop_allowances(self, before_ms: int, limit: int) -> int:
+        """Forget allowances that were closed before that moment, so many at most; gives how many."""
+
+    # Use by model: sums by bucket
+    def add_model_use(self, account: Subject, bucket_ms: int, uses: Mapping[str, ModelUse]) -> None:
+        """Add to what an account used in a bucket, by model."""
+
+    def model_use(self, account: Subject, from_ms: int, to_ms: int) -> dict[str, ModelUse]:
+        """What an account used, by model, in buckets from that moment on and before the other."""
+
+    # Acceptances of licences
+    def add_acceptance(self, acceptance: Acceptance) -> None: ...
+    def acceptances_of(self, subjects: Collection[Subject]) -> list[Acceptance]:
+        """What any of them accepted, in order of number."""
+
+    def acceptances(self, *, licence: str | None, after: int, limit: int) -> list[Acceptance]:
+        """All, in order of number, those after number `after` only."""
 
     # Notices
     def add_notices(self, notices: Sequence[Notice]) -> None: ...

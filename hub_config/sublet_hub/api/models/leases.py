@@ -104,3 +104,6 @@ class GrantedLease(LeaseModel):
 
     devices: list[str]
     held_seconds: int
+    models: Annotated[
+        list[str], Field(description="Gated models whose licence is accepted for it: what its server may read.")
+    ]

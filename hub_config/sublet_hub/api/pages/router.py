@@ -37,6 +37,14 @@ async def admin_page(request: Request, session: PageAsker) -> Response:
     return _page(request, "admin.html", session, 200)
 
 
+@router.get("/models")
+async def models_page(request: Request, session: PageAsker) -> Response:
+    """What models there are, on what terms, and what they cost; licences are accepted here."""
+    who = session.principal
+    groups = [str(account) for account in who.accounts if account.kind == "group" and who.accepts_for(account)]
+    return _page(request, "models.html", session, 200, groups_to_accept_for=groups)
+
+
 def mount_static(app: Starlette) -> None:
     """Serve the pages' files. They hold no secret and need no session."""
     app.mount(f"{PREFIX}static/shared", RevalidatedFiles(directory=SHARED_STATIC), name="shared-static")
@@ -52,12 +60,13 @@ class RevalidatedFiles(StaticFiles):
         return response
 
 
-def _page(request: Request, template: str, session: PageSession, status: int) -> Response:
-    values = {
+def _page(request: Request, template: str, session: PageSession, status: int, **more: object) -> Response:
+    values: dict[str, object] = {
         "user": session.principal.name,
         "contact": request.app.state.contact,
         "csrf_token": session.csrf_token,
         "reads_all": session.principal.reads_all,
         "writes_quotas": session.principal.writes_quotas,
+        **more,
     }
     return rendering.page(template, status, values)

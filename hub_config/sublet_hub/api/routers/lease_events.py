@@ -11,11 +11,11 @@ from starlette.types import Receive, Scope, Send
 
 from sublet_hub.api.asking import ApiParts, Asker
 from sublet_hub.api.event_text import MEDIA_TYPE
-from sublet_hub.api.http_protocol import HANG_UP
 from sublet_hub.api.routers.leases import LeaseId, visible_lease
 from sublet_hub.api.routing import Responses, StrictRoute, problems
 from sublet_hub.api.stream import Stream
 from sublet_hub.api.streams import Streams
+from sublet_hub.http_protocol import HANG_UP
 
 router = APIRouter(prefix="/services/sublet/api/leases", route_class=StrictRoute, tags=["leases"])
 

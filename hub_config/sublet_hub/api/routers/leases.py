@@ -36,7 +36,7 @@ from sublet_hub.domain.admission import LeaseRequest
 from sublet_hub.domain.errors import NotAllowed, PublicError
 from sublet_hub.domain.flavors import Tier
 from sublet_hub.domain.lease import EndReason, Lease, LeaseState
-from sublet_hub.storage import leasing, planned
+from sublet_hub.storage import accepting, leasing, planned
 from sublet_hub.storage.books import Books
 from sublet_hub.storage.store import LeaseFilter
 
@@ -115,7 +115,8 @@ async def request_lease(body: LeaseRequestModel, writing: Writing) -> Response:
 
     def grant_lease(books: Books) -> Written:
         granted = leasing.grant(books, wanted, actor=who.actor)
-        return Written.of(present.granted_lease(granted, books.clock.now_ms()), 201)
+        models = accepting.readable_in(books, granted)
+        return Written.of(present.granted_lease(granted, models, books.clock.now_ms()), 201)
 
     try:
         response = await writing.write(

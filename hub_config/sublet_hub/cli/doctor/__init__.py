@@ -14,6 +14,7 @@ from rich.text import Text
 from sublet_hub.cli.client import Client
 from sublet_hub.cli.doctor import books as of_books
 from sublet_hub.cli.doctor import data_folder, installation, machine, remote, running
+from sublet_hub.cli.doctor import models as of_models
 from sublet_hub.cli.doctor.findings import Check, Finding, Level, problem
 from sublet_hub.cli.exits import PROBLEM, UsageProblem
 from sublet_hub.cli.options import Output, console, report_json_option
@@ -31,6 +32,7 @@ CHECKS: tuple[Check, ...] = (
     data_folder.files,
     data_folder.configuration,
     data_folder.disk,
+    of_models.models,
     machine.clock,
     machine.sandbox,
     machine.gpus,

@@ -97,6 +97,8 @@ def _row(entry: Entry) -> dict[str, Value]:
         "reason": entry.reason,
         "previous": entry.previous,
         "hash": entry.hash,
+        "allowance_id": entry.allowance_id,
+        "model": entry.model,
     }
 
 

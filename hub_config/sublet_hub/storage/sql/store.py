@@ -22,7 +22,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import PoolProxiedConnection
 
 from sublet_hub.domain.errors import Conflict, Unavailable
+from sublet_hub.storage.sql.acceptances import Acceptances
 from sublet_hub.storage.sql.activities import Activities
+from sublet_hub.storage.sql.allowances import Allowances
 from sublet_hub.storage.sql.answers import Answers
 from sublet_hub.storage.sql.audit import Audit
 from sublet_hub.storage.sql.balances import Balances
@@ -47,7 +49,9 @@ _BEGIN = {
 }
 
 
-class SqlTransaction(Quotas, Balances, Leases, Following, Ledger, Notices, Activities, Audit, Answers):
+class SqlTransaction(
+    Quotas, Balances, Leases, Following, Ledger, Allowances, Acceptances, Notices, Activities, Audit, Answers
+):
     """One database transaction."""
 
     def lock(self, *names: str) -> None:

@@ -118,6 +118,8 @@ ledger_entries = sa.Table(
     _text("reason"),
     _text("previous"),
     _text("hash"),
+    _text("allowance_id", null=True),
+    _text("model", null=True),
 )
 
 chain_heads = sa.Table(
@@ -161,6 +163,66 @@ activity = sa.Table(
     _text("gpus"),  # JSON: [["GPU-…", utilisation percent, memory used, memory in all], …]
     sa.Index("ix_activity_minute", "minute_ms"),
     sqlite_with_rowid=False,
+)
+
+IS_HELD = "closed_at_ms IS NULL"
+"""The condition of the indexes of open allowances, to be said in these very words as well."""
+
+allowances = sa.Table(
+    "allowances",
+    metadata,
+    _text("id", key=True),
+    _text("user_name"),
+    _text("account_kind"),
+    _text("account_name"),
+    _int("granted_at_ms"),
+    _int("expires_at_ms"),
+    _int("held_money"),
+    _int("held_tokens"),
+    _int("posted_at_ms"),
+    _int("posted_money"),
+    _int("posted_tokens"),
+    _int("posts"),
+    _text("post_mark"),
+    _int("closed_at_ms", null=True),
+    sa.Index("ix_allowances_closed", "closed_at_ms"),
+)
+for _name, _columns in (
+    ("ix_allowances_open_account", ("account_kind", "account_name")),
+    ("ix_allowances_open_expiring", ("expires_at_ms",)),
+):
+    sa.Index(
+        _name,
+        *(allowances.c[column] for column in _columns),
+        sqlite_where=sa.text(IS_HELD),
+        postgresql_where=sa.text(IS_HELD),
+    )
+
+model_use = sa.Table(
+    "model_use",
+    metadata,
+    _text("account_kind", key=True),
+    _text("account_name", key=True),
+    _int("bucket_ms", key=True),
+    _text("model", key=True),
+    _int("calls"),
+    _int("input_tokens"),
+    _int("output_tokens"),
+    _int("money"),
+    sqlite_with_rowid=False,
+)
+
+acceptances = sa.Table(
+    "acceptances",
+    metadata,
+    _int("number", key=True),  # of its audit record
+    _text("subject_kind"),
+    _text("subject_name"),
+    _text("licence"),
+    _text("version"),
+    _text("accepted_by"),
+    _int("at_ms"),
+    sa.Index("ix_acceptances_subject", "subject_kind", "subject_name", "licence", "version", unique=True),
 )
 
 audit_records = sa.Table(

@@ -92,6 +92,10 @@ export const flavors = () => get(`${BASE}/flavors`);
 export const pools = () => get(`${BASE}/pools`);
 export const usage = (account, days) => get(`${BASE}/usage${query({ account, days })}`);
 export const notices = () => get(`${BASE}/notices${query({ current: true, limit: 200 })}`);
+export const models = () => get(`${BASE}/models`);
+export const model = (name) => get(`${BASE}/models/${encodeURIComponent(name)}`);
+export const modelUse = (account, since) => get(`${BASE}/model-use${query({ account, since })}`);
+export const acceptLicence = (name, body) => send("POST", `${BASE}/models/${encodeURIComponent(name)}/acceptance`, body);
 export const stopLease = (id, body) => send("POST", `${BASE}/leases/${encodeURIComponent(id)}/stop`, body).then((it) => it.items);
 
 /** One page of a list, `{items, next}`; hand `next` back to have the following page. */

@@ -55,7 +55,8 @@ export function gpus(milli) {
 }
 
 export function bytes(count) {
-  return count >= 2 ** 30 ? `${number(count / 2 ** 30, 1)} GiB` : `${number(count / 2 ** 20)} MiB`;
+  if (count >= 2 ** 30) return `${number(count / 2 ** 30, 1)} GiB`;
+  return count >= 2 ** 20 ? `${number(count / 2 ** 20)} MiB` : `${number(Math.ceil(count / 2 ** 10))} KiB`;
 }
 
 const CLOCK = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit" });

@@ -1,0 +1,135 @@
+"""The gateway as a process: `sublet gateway`."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import resource
+import signal
+import sys
+from contextlib import suppress
+from types import FrameType
+
+import uvicorn
+import uvloop
+from starlette.types import ASGIApp
+
+from sublet_hub.catalog import load_models
+from sublet_hub.credentials import CredentialsError, read_secrets
+from sublet_hub.domain.models import ModelCatalogue
+from sublet_hub.gateway.app import create_app
+from sublet_hub.gateway.booking import Booking
+from sublet_hub.gateway.callers import Callers
+from sublet_hub.gateway.local_models import LocalModels
+from sublet_hub.gateway.platform_api import HttpPlatform
+from sublet_hub.gateway.purses import Purses
+from sublet_hub.gateway.quiet import keep_loop_quiet, keep_quiet
+from sublet_hub.gateway.relay import Limits, Relay
+from sublet_hub.gateway.turns import Turns
+from sublet_hub.gateway.upstreams import Servers
+from sublet_hub.http_protocol import HangingUp
+from sublet_hub.settings import Settings, SettingsError
+
+log = logging.getLogger(__name__)
+
+FILES_MAX = 16_384
+"""Files open at most: two for each call."""
+
+
+def serve(settings: Settings, level: int = logging.INFO) -> None:
+    """Serve until SIGTERM or SIGINT; then finish the calls that run, post what they used, and release what is held.
+
+    Exits in words where it can't start: no secrets, a wrong `models.toml`, a server's key that is missing.
+    """
+    keep_quiet(level)
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, _noted)
+    _allow_files()
+    os.umask(0o077)
+    try:
+        token = read_secrets(settings.data, settings.secrets_dir).gateway_token
+        catalogue = load_models(settings)
+        uvloop.run(_run(settings, catalogue, token))
+    except (CredentialsError, SettingsError) as error:
+        sys.exit(f"sublet gateway: {error}")
+
+
+async def _run(settings: Settings, catalogue: ModelCatalogue, token: str) -> None:
+    keep_loop_quiet(asyncio.get_running_loop())
+    platform = HttpPlatform(settings.api_url, token)
+    purses = Purses(
+        platform,
+        settings.gateway_dir / "journal",
+        ahead_tokens=settings.model_allowance_tokens,
+        call_seconds=settings.model_call_seconds,
+    )
+    left = purses.take_over()
+    if left:
+        log.info("%d allowances of an earlier run are posted and released", left)
+    local = LocalModels(settings)
+    servers = Servers(catalogue.served, local)
+    booking = Booking(platform, purses)
+    tasks = [asyncio.ensure_future(each) for each in (booking.run(), servers.watch(), local.watch())]
+    app = _app(settings, catalogue, platform, purses, servers)
+    try:
+        log.info("%d models can be called", len(catalogue.served))
+        await uvicorn.Server(server_config(app, settings)).serve()
+    finally:
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        await booking.settle_all()
+        await local.close()
+        await servers.close()
+        await platform.close()
+        purses.close()
+
+
+def _app(
+    settings: Settings, catalogue: ModelCatalogue, platform: HttpPlatform, purses: Purses, servers: Servers
+) -> ASGIApp:
+    turns = {
+        model.name: Turns(
+            model.name, model.serving.concurrency, settings.model_waiting_max, float(settings.model_wait_seconds)
+        )
+        for model in catalogue.served
+        if model.serving is not None
+    }
+    limits = Limits(
+        call_seconds=float(settings.model_call_seconds),
+        silence_seconds=float(settings.model_silence_seconds),
+        ahead_tokens=settings.model_allowance_tokens,
+    )
+    relay = Relay(catalogue, purses, turns, servers, limits)
+    return create_app(catalogue, Callers(platform), relay)
+
+
+def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
+    """No access log: how many calls there were is in the metrics."""
+    return uvicorn.Config(
+        app,
+        host=settings.internal_host,
+        port=settings.gateway_port,
+        http=HangingUp,
+        ws="none",
+        lifespan="off",
+        access_log=False,
+        server_header=False,
+        log_config=None,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=max(1, settings.stop_timeout_seconds // 2),  # the other half is for the last posts
+    )
+
+
+def _allow_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(FILES_MAX, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _noted(_signal: int, _frame: FrameType | None) -> None:
+    """Nothing: uvicorn, once it has stopped, sends the signal again to whoever handled it before."""

@@ -1,0 +1,142 @@
+"""The whole platform, as `make run` starts it, with the models that it begins with: a notebook's own key calls them,
+streamed and not, through the hub's proxy and directly, and the quota and the statement show the tokens."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.fixtures.platform import ROOT, Platform
+from tests.fixtures.site import Session, wait_until
+from tests.gateway.running import events, said
+
+MADE = ROOT / ".setup" / "models" / "sublet-tiny-llama" / "model.safetensors"
+NOTEBOOK_PYTHON = ROOT / ".venv-notebook" / "bin" / "python"
+CHAT = "/services/models/v1/chat/completions"
+TINY = "sublet-tiny-llama"
+FIRST_CALL_SECONDS = 180
+"""The model's server starts then."""
+
+pytestmark = [pytest.mark.slow, pytest.mark.platform, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    if not (MADE.exists() and NOTEBOOK_PYTHON.exists()):
+        pytest.skip("there are no models to begin with; `make setup` makes them")
+    folder = tmp_path_factory.mktemp("platform")
+    folder.chmod(0o711)
+    running = Platform(folder).start()
+    try:
+        yield running
+    finally:
+        running.stop()
+
+
+def environment_of_server(platform: Platform, session: Session) -> Mapping[str, str]:
+    """What the user's running server was told, from /proc."""
+    started = platform.leases(user=session.user)[0]["id"]
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdecimal():
+            continue
+        try:
+            pairs = (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        found = dict(pair.decode(errors="replace").split("=", 1) for pair in pairs if b"=" in pair)
+        if found.get("SUBLET_LEASE_ID") == started and "OPENAI_API_KEY" in found:
+            return found
+    raise AssertionError("the server was not found")
+
+
+def tokens(platform: Platform, user: str) -> dict[str, Any]:
+    """What the account's statement says of models, whole."""
+    with platform.admin() as client:
+        found: dict[str, Any] = (
+            client.get("/services/sublet/api/model-use", params={"account": f"user:{user}"}).raise_for_status().json()
+        )
+        return found
+
+
+def test_a_notebooks_own_key_calls_the_models_that_a_platform_begins_with(platform: Platform) -> None:
+    alice = platform.sign_in("alice")
+    with platform.admin() as admin:
+        limits = {"limits": [{"what": "model_tokens", "limit": 100_000, "window": "day", "flavor": None}]}
+        limits["limits"] += [{"what": "leases", "limit": 3, "window": None, "flavor": None}]
+        admin.put("/hub/api/quotas/users/alice", json={**limits, "time_zone": "UTC"}).raise_for_status()
+    assert alice.start_server().status_code in {201, 202}
+    wait_until(lambda: (alice.server() or {}).get("ready"), 90, "the server is ready")
+    told = environment_of_server(platform, alice)
+    assert told["OPENAI_BASE_URL"] == f"http://127.0.0.1:{platform.port + 84}/services/models/v1"
+    assert told["OPENAI_API_KEY"] == told["JUPYTERHUB_API_TOKEN"]
+
+    # As a notebook does it: OpenAI's client with nothing configured, in the users' environment.
+    program = (
+        "import openai; c = openai.OpenAI(timeout=300);"
+        f"m = dict(model={TINY!r}, messages=[dict(role='user', content='Hello!')], max_tokens=8);"
+        "print(c.chat.completions.create(**m).usage.completion_tokens);"
+        "print(sum(len(x.choices) for x in c.chat.completions.create(stream=True, **m)))"
+    )
+    variables = {name: told[name] for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY")}
+    done = subprocess.run(
+        [NOTEBOOK_PYTHON, "-I", "-c", program],
+        env={"PATH": os.environ["PATH"], **variables},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr + platform.log()
+    completed, pieces = map(int, done.stdout.split())
+    assert 1 <= completed <= 8
+    assert pieces >= 1
+
+    # Through the proxy, with the same key.
+    key = {"Authorization": f"Bearer {told['OPENAI_API_KEY']}"}
+    body = {"model": TINY, "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 8, "stream": True}
+    streamed = httpx.post(f"{platform.url}{CHAT}", json=body, headers=key, timeout=FIRST_CALL_SECONDS)
+    assert streamed.status_code == 200
+    assert said(streamed.text)
+    assert {event["model"] for event in events(streamed.text)} == {TINY}
+    text = {"model": "fasttext-lid-176", "input": "Wo ist hier der Bahnhof, bitte?"}
+    found = httpx.post(
+        f"{platform.url}/services/models/v1/classify", json=text, headers=key, timeout=FIRST_CALL_SECONDS
+    )
+    assert found.status_code == 200, found.text
+    assert found.json()["data"][0]["label"] == "de"
+
+    wait_until(lambda: tokens(platform, "alice")["calls"] == 4, 30, "all four calls are booked")
+    used = tokens(platform, "alice")
+    assert {day["model"] for day in used["days"]} == {TINY, "fasttext-lid-176"}
+    with platform.admin() as admin:
+        quota = admin.get("/hub/api/quotas/users/alice").raise_for_status().json()
+    (of_tokens,) = [limit for limit in quota["limits"] if limit["what"] == "model_tokens"]
+    assert of_tokens["used"] == used["input_tokens"] + used["output_tokens"]
+
+    # The key ends with the server.
+    assert alice.stop_server().status_code in {202, 204}
+    wait_until(
+        lambda: httpx.post(f"{platform.url}{CHAT}", json=body, headers=key, timeout=60).status_code == 401,
+        60,
+        "the key is no good any more",
+    )
+
+
+def test_who_is_over_quota_is_told_through_the_proxy_too(platform: Platform) -> None:
+    bob = platform.sign_in("bob")
+    with platform.admin() as admin:
+        limits = {"limits": [{"what": "model_tokens", "limit": 50, "window": "day", "flavor": None}]}
+        admin.put("/hub/api/quotas/users/bob", json={**limits, "time_zone": "UTC"}).raise_for_status()
+    body = {"model": TINY, "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 100}
+    answer = bob.client.post(CHAT, json=body)
+    assert answer.status_code == 429, answer.text
+    assert answer.json()["error"]["type"] == "insufficient_quota"
+    assert answer.headers["ratelimit-policy"] == '"model_tokens-day";q=50;w=86400'
+    listed = bob.client.get("/services/models/v1/models").raise_for_status().json()
+    assert {TINY, "fasttext-lid-176"} <= {each["id"] for each in listed["data"]}
