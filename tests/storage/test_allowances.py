@@ -63,6 +63,7 @@ def test_what_is_open_is_held_by_its_account(store: Store) -> None:
         assert tx.held_by_allowances(ALICE) == Amount(money=Micros(40_001), tokens=50_002)
         assert tx.held_by_allowances(LAB) == amount(0, 40_000, 50_000)
         assert tx.held_by_allowances(user("nobody")) == ZERO
+        assert tx.held_by_all_allowances() == {each: tx.held_by_allowances(each) for each in (ALICE, LAB)}
 
 
 def test_the_expired_are_found_oldest_first_and_the_old_are_dropped(store: Store) -> None:

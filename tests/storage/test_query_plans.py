@@ -123,6 +123,9 @@ def test_balances_are_read_by_key_and_open_leases_without_the_ended(history: sa.
             assert "SCAN" not in found
         else:
             assert index in found or "Seq Scan" in found, "PostgreSQL reads a table of a few pages whole"
+    everyone = plan(history, allowances.ALL_HELD, {})  # by either index that knows what is open
+    assert any(index in everyone for index in ("ix_allowances_open_account", "ix_allowances_closed", "Seq Scan"))
+    assert "TEMP B-TREE" not in everyone
     for conditions, params in OPEN:
         assert "ix_leases_open" in plan(history, leases._open(conditions), params)
         assert "ix_leases_open" in plan(history, leases._open(conditions, "user_name"), params)

@@ -256,6 +256,10 @@ class _MemoryTransaction:
     def held_by_allowances(self, account: Subject) -> Amount:
         return sum((each.held for each in self.open_allowances(account)), ZERO)
 
+    def held_by_all_allowances(self) -> dict[Subject, Amount]:
+        accounts = {each.account for each in self._now.allowances.values() if each.is_open}
+        return {account: self.held_by_allowances(account) for account in accounts}
+
     def expired_allowances(self, now_ms: int, limit: int) -> list[Allowance]:
         found = [each for each in self._now.allowances.values() if each.is_open and each.expires_at_ms <= now_ms]
         return sorted(found, key=lambda each: (each.expires_at_ms, each.id))[: min(limit, MOST_ROWS)]

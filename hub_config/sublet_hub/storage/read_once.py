@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import Protocol
 
 from sublet_hub.domain.accounts import Subject
-from sublet_hub.domain.amounts import Amount
+from sublet_hub.domain.amounts import ZERO, Amount
 from sublet_hub.domain.lease import Lease
 from sublet_hub.domain.quota import Quota
 from sublet_hub.storage.store import Transaction
@@ -24,10 +24,10 @@ class Reads(Protocol):
 
 
 class ReadOnce:
-    """Quotas and open leases of one transaction, as they were when they were first asked for.
+    """Quotas, open leases and what calls hold, of one transaction, as they were when they were first asked for.
 
     What it is asked for is locked, and whoever holds it changes nothing of it but deadlines meanwhile. `everyone`:
-    begin with all open leases, by one query in place of two for each account.
+    begin with all that is open, by one query for leases and one for calls in place of three for each account.
     """
 
     def __init__(self, tx: Transaction, *, everyone: bool = False) -> None:
@@ -35,7 +35,9 @@ class ReadOnce:
         self._quotas: dict[Subject, Quota | None] = {}
         self._leases: defaultdict[tuple[str | None, Subject | None], list[Lease]] = defaultdict(list)
         self._has_everyone = everyone
+        self._for_calls: dict[Subject, Amount] = {}
         if everyone:
+            self._for_calls = tx.held_by_all_allowances()
             for lease in tx.open_leases():
                 self._leases[None, None].append(lease)
                 self._leases[lease.user, None].append(lease)
@@ -44,7 +46,6 @@ class ReadOnce:
         self.used_before = tx.used_before
         self.used_in_all = tx.used_in_all
         self.first_use = tx.first_use
-        self.held_by_allowances = tx.held_by_allowances
 
     def quota(self, subject: Subject) -> Quota | None:
         if subject not in self._quotas:
@@ -56,3 +57,9 @@ class ReadOnce:
         if not self._has_everyone and (user, account) not in self._leases:
             self._leases[user, account] = self._tx.open_leases(user=user, account=account)
         return self._leases[user, account]
+
+    def held_by_allowances(self, account: Subject) -> Amount:
+        """What calls of an account hold together."""
+        if not self._has_everyone and account not in self._for_calls:
+            self._for_calls[account] = self._tx.held_by_allowances(account)
+        return self._for_calls.get(account, ZERO)

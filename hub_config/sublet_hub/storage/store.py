@@ -149,6 +149,9 @@ class Transaction(Protocol):
     def held_by_allowances(self, account: Subject) -> Amount:
         """What an account's open allowances hold together."""
 
+    def held_by_all_allowances(self) -> dict[Subject, Amount]:
+        """The same of every account with open allowances. Costs by what is open, not by history."""
+
     def expired_allowances(self, now_ms: int, limit: int) -> list[Allowance]:
         """Open allowances whose time is over, the oldest first."""
 

@@ -29,6 +29,12 @@ HELD = Statement(
     .where(sa.text(IS_HELD), _ACCOUNT)
     .with_hint(*_BY_ACCOUNT)
 )
+ALL_HELD = Statement(
+    sa.select(_c.account_kind, _c.account_name, sa.func.sum(_c.held_money), sa.func.sum(_c.held_tokens))
+    .where(sa.text(IS_HELD))
+    .group_by(_c.account_kind, _c.account_name)
+    .with_hint(*_BY_ACCOUNT)
+)
 EXPIRED = Statement(
     sa.select(table)
     .where(sa.text(IS_HELD), _c.expires_at_ms <= param("now"))
@@ -90,6 +96,12 @@ class Allowances(Session):
         row = self._one(HELD, kind=account.kind, name=account.name)
         assert row is not None  # an aggregate always has one
         return Amount(money=Micros(int(row[0])), tokens=int(row[1]))
+
+    def held_by_all_allowances(self) -> dict[Subject, Amount]:
+        return {
+            subject_of(kind, name): Amount(money=Micros(int(money)), tokens=int(tokens))
+            for kind, name, money, tokens in self._all(ALL_HELD)
+        }
 
     def expired_allowances(self, now_ms: int, limit: int) -> list[Allowance]:
         return [_allowance(row) for row in self._all(EXPIRED, now=now_ms, page=page_size(limit))]
