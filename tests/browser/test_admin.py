@@ -60,7 +60,8 @@ def test_lowering_a_quota_warns_and_stops(platform: Platform, sign_in: SignIn, c
     expect(bob.get_by_text("gpu-admins@example.org").first).to_be_visible()
     said = bob.locator("main").inner_text()
     assert re.search(r"quota|limit", said)
-    assert re.search(r"More is left from", said)
+    assert "Your quota allows no GPU time." in said
+    assert "More is left from" not in said, "nothing will be"
     expect(bob.get_by_role("radio", name=re.compile("1 × Simulated GPU.*Guaranteed"))).to_be_disabled()
 
     set_gpu_hours(admin, "bob", "5")

@@ -239,6 +239,12 @@ async def test_the_home_page_shows_the_lease_of_a_server(api: FakeApi, spawner: 
     assert await spawner.lease_shown() is None
 
 
+async def test_a_limit_of_nothing_promises_no_more_later(api: FakeApi, spawner: Any) -> None:
+    api.refusal = used_up(limit=0)
+    text = format_exception(await refusal_of(spawner), only_jupyterhub=True)[0]
+    assert text == "Your quota allows no GPU time. To get more, ask ops@example.org."
+
+
 async def test_the_home_page_asks_for_all_leases_at_once(api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
     spawners = {name: make_spawner(LeasedSpawner, api.url, name=name) for name in ("", "train", "idle")}
     for name in ("", "train"):

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "sublet"
 RELEASE = "sublet"
 INSTALL_SECONDS = 300
+COMPONENTS = ("hub", "proxy", "api", "meter")
 
 IMAGES: Mapping[str, str] = {
     "hub": os.environ.get("SUBLET_TEST_HUB_IMAGE", "sublet-hub:test"),
@@ -113,6 +114,21 @@ class Installed(Site):
         """Names of the pods of a component."""
         return [pod["metadata"]["name"] for pod in self.namespace.all("pods", f"app.kubernetes.io/component={name}")]
 
+    def parts(self) -> dict[str, set[str]]:
+        """Which pods each component has, by their unique ids; without those that are on their way out."""
+        found: dict[str, set[str]] = {name: set() for name in COMPONENTS}
+        for pod in self.namespace.all("pods", f"app.kubernetes.io/component in ({','.join(COMPONENTS)})"):
+            if not pod["metadata"].get("deletionTimestamp"):
+                found[pod["metadata"]["labels"]["app.kubernetes.io/component"]].add(pod["metadata"]["uid"])
+        return found
+
+    def secrets(self) -> dict[str, str]:
+        """What was generated, as the cluster has it."""
+        secret = self.namespace.get("secret", f"{RELEASE}-secrets")
+        assert secret is not None
+        data: dict[str, str] = secret["data"]
+        return data
+
     def helm(self, *arguments: str) -> str:
         done = subprocess.run(
             ["helm", "-n", self.namespace.name, *arguments],
@@ -128,6 +144,7 @@ class Installed(Site):
     def start(self) -> Self:
         """Install it and wait until all of it is ready."""
         self.helm("install", RELEASE, str(CHART), "-f", "-", "--create-namespace", "--wait", "--timeout", "240s")
+        self._hang_up()
         self._port = _free_port()
         self._forward = PortForward(self.namespace.name, f"svc/{RELEASE}-proxy", self._port, 80)
         self._forward.start()
@@ -154,9 +171,12 @@ class Installed(Site):
 
     def stop(self) -> None:
         """Remove it. Its namespace goes with whoever made it, and takes off the finalizers that nobody meters."""
+        self._hang_up()
+        subprocess.run(["helm", "-n", self.namespace.name, "uninstall", RELEASE], capture_output=True, check=False)
+
+    def _hang_up(self) -> None:
         if self._forward is not None:
             self._forward.stop()
-        subprocess.run(["helm", "-n", self.namespace.name, "uninstall", RELEASE], capture_output=True, check=False)
 
 
 class PortForward(threading.Thread):

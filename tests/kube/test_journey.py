@@ -19,9 +19,10 @@ from tests.fixtures.browser import Contexts, SignIn, chromium, complaints, conte
 from tests.fixtures.kube import Image
 from tests.fixtures.lab import in_lab, run_cell
 from tests.fixtures.site import Session, wait_until
-from tests.kube.installed import Installed, flavor, installed, merged, values
+from tests.kube.installed import COMPONENTS, RELEASE, Installed, flavor, installed, merged, values
 from tests.kube.kubectl import Cluster, Object, new_namespace, until
-from tests.kube.witness import witness
+from tests.kube.leases import KEEPS_RECORDS
+from tests.kube.witness import Witness, witness
 
 __all__ = ["chromium", "complaints", "contexts"]
 
@@ -116,7 +117,7 @@ def is_ready(session: Session) -> bool:
 def start(release: Installed, user: str, **options: str) -> Session:
     session = release.sign_in(user)
     session.start_server(**options).raise_for_status()
-    wait_until(lambda: is_ready(session), START_SECONDS, f"{user}'s server is ready")
+    until(lambda: is_ready(session), f"{user}'s server to be ready", START_SECONDS)  # seldom: the hub has more to do
     return session
 
 
@@ -135,6 +136,15 @@ def run_in_terminal(page: Page, command: str) -> None:
 def price_of(lease: Object) -> float:
     """Of a GPU for an hour, by what it came to; seconds are told without their fractions."""
     return float(lease["cost_microunits"] / lease["gpu_seconds"] * 3600)
+
+
+def price_shown(session: Session, name: str) -> int:
+    """What a flavor is offered at."""
+    offers = session.client.get("/services/sublet/api/flavors").raise_for_status().json()
+    (found,) = (each for each in offers if each["flavor"] == name)
+    prices = {each["tier"]: each["price_microunits_per_gpu_hour"] for each in found["tiers"]}
+    price: int = prices["guaranteed"]
+    return price
 
 
 def used_by(release: Installed, user: str) -> int:
@@ -186,13 +196,24 @@ def test_from_sign_in_to_usage(release: Installed, sign_in: SignIn, complaints: 
         until(lambda: name in seen.gone, "the pod to be gone")
         (lease,) = release.leases(user="alice")
         assert lease["end_reason"] == "user"
-        assert lease["gpu_seconds"] == pytest.approx(seen.held_seconds(name), abs=1)
+        assert_is_what_ran(lease, seen, name, release.namespace.cluster)
         expect(page.get_by_text("1 GPU").first).to_be_visible()
 
     start(release, "alice", flavor="cpu")
     assert pod_of(release)["metadata"]["name"] != name
     assert file_of(alice, "kept.txt") == "from alice"
     assert complaints == []
+
+
+def assert_is_what_ran(lease: Object, seen: Witness, pod: str, cluster: Cluster) -> None:
+    """Of a pod that is deleted, a kubelet of those days may lose the end: then it is not later than the pod's own."""
+    held = seen.held_seconds(pod)
+    if held is not None:
+        assert lease["gpu_seconds"] == pytest.approx(held, abs=1)
+        return
+    assert cluster.version < KEEPS_RECORDS
+    there = (seen.gone[pod] - seen.started[pod]).total_seconds()
+    assert there - LATEST_SECONDS <= lease["gpu_seconds"] <= there + 1
 
 
 def assert_is_alices_own(release: Installed) -> None:
@@ -268,21 +289,34 @@ def test_a_quota_is_lowered_raised_and_lowered(release: Installed, group: str, s
     assert -1 <= (ended - deadline).total_seconds() <= LATEST_SECONDS
     page = sign_in("ada@example.org")
     page.goto("/hub/home")
-    expect(page.get_by_role("main")).to_contain_text("Group Lab 1’s limit of 0 GPU-hours per day is used up")
+    expect(page.get_by_role("main")).to_contain_text("Group Lab 1’s quota allows no GPU time")
     expect(page.get_by_role("main")).to_contain_text("the people who test this")
 
 
+def test_an_upgrade_of_nothing_restarts_nothing(release: Installed) -> None:
+    before = release.parts()
+    release.upgrade()
+    assert release.parts() == before
+
+
 def test_an_upgrade_changes_prices_and_no_lease(release: Installed) -> None:
+    """Nor a notebook, a secret, or the proxy, which holds all connections. `helm test` passes before and after."""
+    release.helm("test", RELEASE, "--timeout", "180s")
     eve = start(release, "eve", flavor="one")
     set_quota(release, "users/eve", leases=3)
     (old,) = release.leases(user="eve")
-    before = pod_of(release)
+    before, parts, secrets = pod_of(release), release.parts(), release.secrets()
 
     release.upgrade(flavors=flavors(NEW_PRICE))
 
+    after = release.parts()
+    assert {name for name in COMPONENTS if parts[name] != after[name]} == {"hub", "api", "meter"}
+    assert release.secrets() == secrets
     same = pod_of(release)
     assert same["metadata"]["uid"] == before["metadata"]["uid"]
     assert [each["restartCount"] for each in same["status"]["containerStatuses"]] == [0, 0]
+    wait_until(release.answers, 60, "the platform answers again")
+    assert price_shown(eve, "one") == NEW_PRICE
     with release.admin() as admin:
         kept = admin.get("/hub/api/quotas/users/eve").raise_for_status().json()
         assert [(each["what"], each["limit"]) for each in kept["limits"] if each["what"] == "leases"] == [
@@ -304,3 +338,4 @@ def test_an_upgrade_changes_prices_and_no_lease(release: Installed) -> None:
     wait_until(lambda: not release.leases(user="eve", state="active"), 30, "the new lease has ended")
     new, _old = sorted(release.leases(user="eve"), key=lambda lease: lease["requested_at"], reverse=True)
     assert price_of(new) == pytest.approx(NEW_PRICE, rel=0.2)
+    release.helm("test", RELEASE, "--timeout", "180s")

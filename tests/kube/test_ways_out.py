@@ -22,9 +22,9 @@ from tests.fixtures.browser import Contexts, SignIn, chromium, complaints, conte
 from tests.fixtures.kube import Image
 from tests.fixtures.lab import in_lab, run_cell
 from tests.fixtures.nvml import compile_nvml
-from tests.fixtures.site import Session, wait_until
+from tests.fixtures.site import Session
 from tests.kube.installed import Installed, flavor, installed, merged, values
-from tests.kube.kubectl import Cluster, Namespace, Object, new_namespace
+from tests.kube.kubectl import Cluster, Namespace, Object, new_namespace, until
 from tests.kube.page import Page, PodServer
 
 __all__ = ["chromium", "complaints", "contexts"]
@@ -145,7 +145,7 @@ def start(release: Installed, user: str) -> PodServer:
 
 def start_again(session: Session) -> None:
     session.start_server(flavor="one").raise_for_status()
-    wait_until(lambda: (session.server() or {}).get("ready"), START_SECONDS, f"{session.user}'s server is ready")
+    until(lambda: (session.server() or {}).get("ready"), f"{session.user}'s server to be ready", START_SECONDS)
 
 
 def left_open(server: PodServer, more: str = "") -> tuple[PodServer, Page]:
@@ -224,18 +224,18 @@ WITHOUT_ONE = {
 def wait_for_end(release: Installed, server: PodServer, reason: str) -> None:
     """Until the lease is closed, for that reason, and the server is known to be gone."""
     user = server.session.user
-    wait_until(lambda: lease_of(release, user)["state"] == "ended", END_SECONDS, f"{user}'s lease has ended")
+    until(lambda: lease_of(release, user)["state"] == "ended", f"{user}'s lease to end", END_SECONDS)
     assert lease_of(release, user)["end_reason"] == reason
-    wait_until(lambda: server.session.server() is None, END_SECONDS, "the hub has seen that the server is gone")
+    until(lambda: server.session.server() is None, "the hub to see that the server is gone", END_SECONDS)
 
 
 def assert_told(server: PodServer, told: str | None) -> None:
     """How the last lease ended, which the extension asks the platform for."""
     if told is None:
-        wait_until(lambda: server.state()["connected"], 30, "the server follows its lease")
+        until(lambda: server.state()["connected"], "the server to follow its lease")
         assert server.state()["previous"] is None
         return
-    wait_until(lambda: server.state()["previous"], 60, "the user is told how the last lease ended")
+    until(lambda: server.state()["previous"], "the user to be told how the last lease ended")
     assert re.search(told, server.state()["previous"]["sentence"]), server.state()["previous"]
 
 
@@ -295,7 +295,7 @@ def test_an_idle_gpu_ends_its_lease_with_notice_and_an_unknown_one_never(
     release: Installed, idlers: dict[str, tuple[PodServer, Page]]
 ) -> None:
     (idle, page), (unknown, _) = idlers[WITH_FIGURES], idlers[WITHOUT]
-    wait_until(lambda: lease_of(release, WITH_FIGURES)["state"] == "ended", IDLE_SECONDS, "the idle lease has ended")
+    until(lambda: lease_of(release, WITH_FIGURES)["state"] == "ended", "the idle lease to end", IDLE_SECONDS)
     wait_for_end(release, idle, "idle")
     assert any(notice["reason"] == "idle" for state in page.states for notice in state["notices"])
 

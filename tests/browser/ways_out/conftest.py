@@ -46,6 +46,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     settings = {
         "SUBLET_HUB_EXTRA_CONFIG": str(extra),
         "SUBLET_NOTICE_SECONDS": f"{NOTICE_SECONDS},4",
+        "SUBLET_STOP_GRACE_SECONDS": "8",
         "SUBLET_METER_TICK_SECONDS": "0.5",
         "SUBLET_POST_INTERVAL_SECONDS": "5",
         "SUBLET_TOKEN_CACHE_SECONDS": "2",

@@ -58,8 +58,11 @@ class Work:
 
     # ---------------------------------------------------------------- at work
 
-    def begin(self, edit: str, callback_seconds: float = 0.2) -> None:
-        """Be at work: both documents edited and not saved, the kernel listening. Goes on in a server that runs."""
+    def begin(self, edit: str, callback_seconds: float = 2.0) -> None:
+        """Be at work: both documents edited and not saved, the kernel listening. Goes on in a server that runs.
+
+        The kernel's function takes longer than a server has between its deadline and SIGKILL.
+        """
         if not self._is_at_work:
             self._come()
         for name in ("heard.jsonl", "checkpoint"):
