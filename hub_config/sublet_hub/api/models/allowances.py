@@ -85,9 +85,9 @@ class AllowancePost(Request):
     ]
     uses: Annotated[tuple[UseModel, ...], Field(max_length=MOST_USES)] = ()
     renew: RenewalModel | None = None
-    release: Annotated[
-        StrictBool, Field(description="Give back what is still held: nothing draws on it now.")
-    ] = False
+    release: Annotated[StrictBool, Field(description="Give back what is still held: nothing draws on it now.")] = (
+        False
+    )
 
     @model_validator(mode="after")
     def _renewed_or_released(self) -> Self:
