@@ -59,8 +59,8 @@ def remove(store: Store, stored: Stored) -> None:
 
 
 def publish(store: Store, catalogue: ModelCatalogue) -> None:
-    """Write `open/catalog.json`: what the catalogue says, less what only the platform's own parts need to know. Before
-    that, what has come under another kind of licence is moved to where its readers are."""
+    """Write `open/catalog.json`: what the catalogue says, less what only the platform's own parts need to know.
+    Before that, what has come under another kind of licence is moved to where its readers are."""
     with store.alone_with_catalogue():
         store.prepare(catalogue.gated_names)
         _rehouse(store, catalogue)
