@@ -183,7 +183,16 @@ def _targets() -> Iterator[dict[str, Target]]:
                 }
                 if litellm is not None:
                     targets[THEIRS] = litellm
+                for target in targets.values():
+                    _warm_up(target)
                 yield targets
+
+
+def _warm_up(target: Target) -> None:
+    """A first call takes longer: much is imported, connections are made."""
+    body = {"model": target.model, "messages": [{"role": "user", "content": "hi"}]}
+    headers = {"Authorization": f"Bearer {target.key}"}
+    httpx.post(target.url, json=body, headers=headers, timeout=120, trust_env=False).raise_for_status()
 
 
 @contextmanager
