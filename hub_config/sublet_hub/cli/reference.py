@@ -25,8 +25,8 @@ that is shown. The admin token of a data folder is never sent to an address that
 
 All commands go through the HTTP API, like any other client, but those that are the platform: `up`, which is all of
 it, or `migrate`, `proxy`, `api`, `meter` and `gateway`, which are its parts; `doctor`, which without `--url` looks at
-the installation itself, since that may be why the api doesn't answer; `models`, which works on the files of the store;
-and `audit verify`, which reads the database, since an auditor must not have to trust the api.
+the installation itself, since that may be why the api doesn't answer; `models`, which works on the store's files; and
+`audit verify`, which reads the database, since an auditor must not have to trust the api.
 
 ## Amounts
 
