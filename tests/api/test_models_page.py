@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,8 +12,10 @@ from playwright.sync_api import Browser, Page, expect
 
 from sublet_hub.api.shelf import Shelf
 from sublet_hub.domain import accounts
+from sublet_hub.domain.allowances import AllowanceRequest, CallCounts, Post
+from sublet_hub.domain.amounts import Amount, Micros
 from sublet_hub.domain.models import NO_MODELS, ModelCatalogue
-from sublet_hub.storage import accepting
+from sublet_hub.storage import accepting, allowing
 from tests.fixtures.api_platform import ApiPlatform, api_platform
 from tests.fixtures.books import limit
 from tests.fixtures.browser import chromium
@@ -170,6 +173,23 @@ def test_without_any_model_it_says_what_to_do(open_page: Open) -> None:
         expect(page.get_by_text("There are no models here yet.")).to_be_visible()
         expect(page.get_by_text("models.toml")).to_be_visible()
         expect(page.get_by_label("Find")).to_be_hidden()
+
+
+def test_what_was_called_is_on_the_usage_page(platform: ApiPlatform, open_page: Open) -> None:
+    alice, some = accounts.user("alice"), Amount(money=Micros(10_000), tokens=50_000)
+    limit(platform.books, alice, model_tokens=(1_000_000, "day"))
+    allowance = allowing.allow(platform.books, AllowanceRequest("alice", alice, some, some, 3_600_000)).allowance
+    page = open_page(platform, "alice", "")
+    expect(page.get_by_text("50,000 held for calls of models")).to_be_visible()
+    expect(page.get_by_role("heading", name="Calls of models in the last 30 days")).to_be_hidden()
+    uses = (CallCounts("tiny-llama", 3, 12_000, 8_000), CallCounts("llama-big", 1, 5_000, 1_000))
+    allowing.post(platform.books, allowance.id, Post(1, uses, release=True))
+    page.reload()
+    rows = page.get_by_role("table", name="Calls of models").locator("tbody tr")
+    expect(rows).to_have_text(
+        [re.compile("llama-big.*1.*5,000.*1,000.*0\\.02"), re.compile("tiny-llama.*3.*12,000.*8,000.*0\\.01")]
+    )
+    expect(page.get_by_text("26,000 of 1,000,000 used")).to_be_visible()
 
 
 def test_an_api_that_is_away(platform: ApiPlatform, open_page: Open) -> None:

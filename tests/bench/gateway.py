@@ -183,7 +183,16 @@ def _targets() -> Iterator[dict[str, Target]]:
                 }
                 if litellm is not None:
                     targets[THEIRS] = litellm
+                for target in targets.values():
+                    _warm_up(target)
                 yield targets
+
+
+def _warm_up(target: Target) -> None:
+    """A first call takes longer: much is imported, connections are made."""
+    body = {"model": target.model, "messages": [{"role": "user", "content": "hi"}]}
+    headers = {"Authorization": f"Bearer {target.key}"}
+    httpx.post(target.url, json=body, headers=headers, timeout=120, trust_env=False).raise_for_status()
 
 
 @contextmanager
@@ -226,7 +235,7 @@ def _litellm(upstream: str, folder: Path) -> Iterator[Target | None]:
             return False
 
     try:
-        wait_until(answers, 180, "LiteLLM's proxy answers")
+        wait_until(answers, 400, "LiteLLM's proxy answers")
         yield Target(f"http://127.0.0.1:{port}/v1/chat/completions", "tiny", LITELLM_KEY)
     finally:
         process.kill()
@@ -238,17 +247,9 @@ def _installed() -> bool:
     """Install LiteLLM where it is not there yet; False where that can't be done."""
     if (LITELLM_FOLDER / "bin" / "litellm").exists():
         return True
-    uv = ROOT / ".setup" / "bin" / "uv"
-    make: list[str | Path] = [uv, "venv", "--quiet", "--python", sys.executable, LITELLM_FOLDER]
-    install: list[str | Path] = [
-        uv,
-        "pip",
-        "install",
-        "--quiet",
-        "--python",
-        LITELLM_FOLDER / "bin" / "python",
-        LITELLM,
-    ]
+    uv, python = str(ROOT / ".setup" / "bin" / "uv"), str(LITELLM_FOLDER / "bin" / "python")
+    make = [uv, "venv", "--quiet", "--python", sys.executable, str(LITELLM_FOLDER)]
+    install = [uv, "pip", "install", "--quiet", "--python", python, LITELLM]
     try:
         return all(subprocess.run(command, check=False, timeout=600).returncode == 0 for command in (make, install))
     except (OSError, subprocess.TimeoutExpired):

@@ -15,6 +15,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 WARM_UP_SECONDS = 1.0
+TAIL_BYTES = 64 * 1024
+"""What is kept of an answer to see its end; a whole answer must fit, with its head."""
 PROMPT = "Tell me of the sea, in a few words. " * 6
 
 
@@ -53,7 +55,7 @@ class Caller(asyncio.Protocol):
             self._counted.wrong = data[:600].decode(errors="replace")
         tokens = data.count(b'"content":" token"') + data.count(b'"content": " token"')
         self._counted.tokens += tokens
-        self._tail = (self._tail + data)[-4096:]
+        self._tail = (self._tail + data)[-TAIL_BYTES:]
         if self._stream:
             if tokens and not self._waited:
                 self._waited = True

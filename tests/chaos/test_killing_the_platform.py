@@ -29,7 +29,7 @@ from tests.fixtures.platform import Platform, Session, wait_until
 
 USERS = 12
 SECONDS = float(os.environ.get("SUBLET_CHAOS_SECONDS", "70"))
-PARTS = (*["hub", "api", "meter"] * 4, "proxy", "up")
+PARTS = (*["hub", "api", "meter"] * 4, "gateway", "proxy", "up")
 """What is killed, as often as it stands here: `sublet up` seldom, since everything has to start again then."""
 
 FLAVORS = """\

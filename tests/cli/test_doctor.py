@@ -214,7 +214,7 @@ def test_a_port_that_something_else_has(beside: Settings) -> None:
 def test_a_platform_whose_parts_do_not_answer(beside: Settings) -> None:
     with running_platform(beside):
         found = {finding.check: finding.level for finding in running.parts(beside)}
-    assert found.keys() == {"proxy", "hub", "api", "meter", "routes"}
+    assert found.keys() == {"proxy", "hub", "api", "meter", "gateway", "routes"}
     assert set(found.values()) == {Level.PROBLEM}
 
 

@@ -79,6 +79,12 @@ def test_what_can_not_be_had_is_said_and_the_others_are_added(run: Run, store: S
     assert [each.name for each in store.stored()] == ["llama"]
 
 
+def test_servers_can_be_mounted_though_nothing_could_be_fetched(run: Run, store: Store) -> None:
+    assert run("models", "add", "--all", "--from", "/nowhere").code == 1
+    assert (store.gated / "llama").is_dir()
+    assert store.public_catalogue.is_file()
+
+
 def test_the_hub_is_the_settings_and_the_token_the_environments(
     run: Run, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

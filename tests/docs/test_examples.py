@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import re
+import subprocess
+import tarfile
 import tomllib
 from pathlib import Path
 from unittest import mock
@@ -80,6 +82,23 @@ def test_commands_of_sublet_parse(
         if option == "--file":
             (tmp_path / value).write_text("{}")
     parse(words)
+
+
+def test_a_backup_leaves_out_nothing_of_users(tmp_path: Path) -> None:
+    """Whatever their files are called; and nothing that is copied otherwise, or can be had again, is in it."""
+    of_users = {"homes/ann/logs/run", "homes/ann/models/m", "homes/ann/own.sqlite", "homes/ann/up.lock"}
+    kept = of_users | {"secrets.json", "models.toml", "leases/l/record.jsonl"}
+    left_out = {"logs/hub.log", "models/open/m", "sublet.sqlite", "sublet.sqlite-wal", "jupyterhub.sqlite", "up.lock"}
+    for name in kept | left_out:
+        path = tmp_path / ".sublet" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    (tmp_path / "backup").mkdir()
+    words = next(words for where, words in examples("tar") if where == "docs/operations.md" and "-cf" in words)
+    subprocess.run(["tar", *words], cwd=tmp_path, check=True)
+    with tarfile.open(tmp_path / "backup" / "rest.tar") as archive:
+        held = {member.name.removeprefix("./") for member in archive if member.isfile()}
+    assert held == kept
 
 
 @pytest.mark.parametrize(

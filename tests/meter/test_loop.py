@@ -13,13 +13,17 @@ from sublet_hub import storage
 from sublet_hub.cluster.base import Claims, LeaseUnknownError, Observed, Stray
 from sublet_hub.domain import accounts
 from sublet_hub.domain.admission import LeaseRequest
+from sublet_hub.domain.allowances import AllowanceRequest
+from sublet_hub.domain.amounts import ZERO, Amount, Micros
+from sublet_hub.domain.errors import CallsQuotaExceeded
 from sublet_hub.domain.flavors import Tier
 from sublet_hub.meter import loop, metrics
 from sublet_hub.meter.loop import Meter
-from sublet_hub.storage import leasing
+from sublet_hub.storage import allowing, leasing
 from sublet_hub.storage.anchors import Anchors
 from sublet_hub.storage.store import Store, Transaction
 from tests.fixtures import books as made_books
+from tests.fixtures.books import TurnedClock
 from tests.fixtures.factories import NOW
 
 ID = "0123456789abcdef0123456789abcdef"
@@ -162,3 +166,19 @@ def test_trouble_is_told_when_it_begins_and_when_it_is_over(
         meter.round()
     assert caplog.text.count("no leases are granted for now: no news") == 1
     assert caplog.text.count("leases are granted again") == 1
+
+
+def test_what_a_dead_gateway_holds_is_given_back(store: Store, tmp_path: Path) -> None:
+    books, some = made_books.books(store), Amount(money=Micros(100), tokens=1000)
+    made_books.limit(books, model_tokens=(1000, "day"))
+    asked = AllowanceRequest("alice", accounts.user("alice"), some, some, 60_000)
+    allowing.allow(books, asked)
+    counted = metrics.ALLOWANCES_EXPIRED._value.get()
+    with pytest.raises(CallsQuotaExceeded):
+        allowing.allow(books, asked)
+    assert isinstance(books.clock, TurnedClock)
+    books.clock.turn(60_000)
+    Meter(books, Scripted("none"), Anchors(tmp_path / "anchors"), 1).round()
+    assert metrics.ALLOWANCES_EXPIRED._value.get() - counted == 1
+    with store.transaction(write=False) as tx:
+        assert tx.held_by_allowances(accounts.user("alice")) == ZERO

@@ -127,6 +127,16 @@ def test_a_server_that_can_not_go_on_is_asked_from_the_beginning(store: Store, s
     assert counter.done == counter.total
 
 
+@pytest.mark.parametrize("said", [f"bytes 0-{SIZE - 1}/{SIZE}", f"bytes 30000-{SIZE}/{SIZE + 1}", "nonsense"])
+def test_a_part_of_something_else_is_not_put_behind_what_came(store: Store, server: FileServer, said: str) -> None:
+    server.cuts, server.content_range = [30_000], said
+    with pytest.raises(TransferError, match=r"asked for what follows byte 30000 of 100000"):
+        add(store, model_of(FILES), f"{server.url}/m")
+    assert kept(store) == 30_000
+    server.content_range = None
+    assert add(store, model_of(FILES), f"{server.url}/m")
+
+
 def test_what_is_given_up_is_taken_up_by_the_next_command(store: Store, server: FileServer) -> None:
     server.cuts = [40_000, 0, 0, 0, 0, 0]
     with pytest.raises(TransferError):

@@ -103,6 +103,21 @@ def test_what_is_removed_is_gone_and_a_gated_models_own_folder_stays(store: Stor
     assert document(store, catalogue)["tiny"]["folder"] is None
 
 
+def test_what_comes_under_a_gated_licence_is_closed_at_once_and_the_other_way_round(
+    store: Store, tmp_path: Path
+) -> None:
+    filled(store, model_of(FILES), tmp_path / "usb")
+    closed = model_of(FILES, licence=GATED)
+    assert document(store, catalogue_of(closed))["tiny"]["folder"] == "gated/tiny/r1"
+    assert not (store.open / "tiny").exists()
+    assert problems_of(store, closed) == []
+    assert document(store, catalogue_of(model_of(FILES)))["tiny"]["folder"] == "open/tiny/r1"
+    assert [(each.name, each.gated) for each in store.stored()] == [("tiny", False)]
+    filled(store, closed, tmp_path / "usb")
+    document(store, catalogue_of(closed))
+    assert [(each.name, each.gated) for each in store.stored()] == [("tiny", True)]
+
+
 def entry(text: str) -> dict[str, object]:
     (table,) = tomllib.loads(text)["models"]
     assert isinstance(table, dict)

@@ -46,13 +46,19 @@ class Hub:
 
 
 class Echo(BaseHTTPRequestHandler):
+    name = "api"
+
     def do_GET(self) -> None:
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(f"api was asked {self.path}".encode())
+        self.wfile.write(f"{self.name} was asked {self.path}".encode())
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
+
+
+class GatewayEcho(Echo):
+    name = "gateway"
 
 
 @contextmanager
@@ -84,9 +90,10 @@ def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hub]:
     make_folders(settings)
     secrets, credentials = prepare(settings)
     with ExitStack() as stack:
-        api = ThreadingHTTPServer(("127.0.0.1", settings.api_port), Echo)
-        Thread(target=api.serve_forever, daemon=True).start()
-        stack.callback(api.shutdown)
+        for port, echo in ((settings.api_port, Echo), (settings.gateway_port, GatewayEcho)):
+            server = ThreadingHTTPServer(("127.0.0.1", port), echo)
+            Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
         for part in parts_of(settings, secrets)[:2]:
             stack.enter_context(running(part, settings, data / f"{part.name}.txt"))
         yield Hub(settings, secrets, credentials, (data / "hub.txt").read_text)
@@ -132,6 +139,15 @@ def test_the_api_can_look_up_users_and_change_none(hub: Hub) -> None:
 @pytest.mark.parametrize("path", ["/services/sublet/", "/services/sublet/api/leases?x=1", "/hub/api/quotas/users/a"])
 def test_the_proxy_gives_our_paths_to_the_api_whole(hub: Hub, path: str) -> None:
     wait_for(lambda: hub.get(path).text == f"api was asked {path}", f"{path} to be routed")
+
+
+def test_the_proxy_gives_calls_of_models_to_the_gateway_whole(hub: Hub) -> None:
+    path = "/services/models/v1/models?x=1"
+    wait_for(lambda: hub.get(path).text == f"gateway was asked {path}", f"{path} to be routed")
+
+
+def test_the_gateway_may_ask_the_api_for_calls_and_nothing_else(hub: Hub) -> None:
+    assert hub.whoami(hub.secrets.gateway_token)["scopes"] == ["custom:models:serve"]
 
 
 def test_the_hubs_own_api_stays_the_hubs(hub: Hub) -> None:
@@ -203,5 +219,7 @@ def test_the_environment_of_a_part_has_no_secret_but_its_own(hub: Hub) -> None:
         env = environment(hub.settings, part)
         ours = {name: value for name, value in env.items() if name not in os.environ}
         secret = {hub.secrets.proxy_token} if part.name == "proxy" else set()
-        shown = set(ours.values()) & {hub.secrets.proxy_token, hub.secrets.api_token, hub.secrets.spawner_token}
+        secrets = hub.secrets
+        all_of_them = {secrets.proxy_token, secrets.api_token, secrets.spawner_token, secrets.gateway_token}
+        shown = set(ours.values()) & all_of_them
         assert shown == secret

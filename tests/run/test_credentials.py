@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from dataclasses import astuple, fields
@@ -86,6 +87,22 @@ def test_broken_secrets_are_said_to_be(tmp_path: Path, text: str) -> None:
     (tmp_path / "secrets.json").write_text(text)
     with pytest.raises(CredentialsError, match=r"secrets\.json"):
         read_secrets(tmp_path)
+
+
+def test_a_platform_of_an_earlier_version_gets_the_secrets_that_it_lacks(tmp_path: Path) -> None:
+    """Those it has are kept: a new audit key, say, would make its whole history look forged."""
+    before = json.loads(Secrets.generate().to_text())
+    del before["gateway_token"]
+    (tmp_path / "secrets.json").write_text(json.dumps(before))
+    ensured = ensure_secrets(tmp_path)
+    assert len(ensured.gateway_token) == 64
+    assert {name: getattr(ensured, name) for name in before} == before
+    assert ensure_secrets(tmp_path) == ensured
+    assert mode(tmp_path / "secrets.json") == 0o600
+    del before["audit_key"]
+    (tmp_path / "secrets.json").write_text(json.dumps(before))
+    with pytest.raises(CredentialsError, match="lacks audit_key"):
+        ensure_secrets(tmp_path)
 
 
 def test_nothing_secret_shows_when_printed() -> None:

@@ -143,6 +143,7 @@ def add(names: tuple[str, ...], everything: bool, source: str | None, again: boo
     )
     failed = False
     with _explained(), Bar() as bar:
+        publish(shelf.store, shelf.catalogue)  # a long fetch keeps no server from starting for want of a folder
         for model in wanted:
             try:
                 added = Adding(shelf.store, model, chosen, bar, again=again).run()

@@ -10,7 +10,7 @@ from sublet_hub.domain.models import Licence, Model, ModelCatalogue, Serving
 from sublet_hub.models_store.adding import retire
 from sublet_hub.models_store.checking import check_content
 from sublet_hub.models_store.errors import WrongContentError
-from sublet_hub.models_store.layout import READ_ONLY, Store, Stored, discard, sync_folder
+from sublet_hub.models_store.layout import PUBLIC, READ_ONLY, Store, Stored, discard, sync_folder
 from sublet_hub.models_store.transfer import Progress, Silence, sha256_of
 
 PUBLIC_FORMAT = 1
@@ -59,15 +59,35 @@ def remove(store: Store, stored: Stored) -> None:
 
 
 def publish(store: Store, catalogue: ModelCatalogue) -> None:
-    """Write `open/catalog.json`: what the catalogue says, less what only the platform's own parts need to know."""
+    """Write `open/catalog.json`: what the catalogue says, less what only the platform's own parts need to know.
+    Before that, what has come under another kind of licence is moved to where its readers are."""
     with store.alone_with_catalogue():
         store.prepare(catalogue.gated_names)
+        _rehouse(store, catalogue)
         document: Json = {
             "format": PUBLIC_FORMAT,
             "models": [_model(store, model) for model in catalogue.models.values()],
             "licences": [_licence(licence) for licence in catalogue.licences.values()],
         }
         _replace(store.public_catalogue, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def _rehouse(store: Store, catalogue: ModelCatalogue) -> None:
+    """Close what is gated now and was open, so that nobody reads on unasked; and the other way round."""
+    for each in list(store.stored()):
+        model = catalogue.models.get(each.name)
+        if model is None or model.gated == each.gated:
+            continue
+        target = (store.gated if model.gated else store.open) / each.name / each.revision
+        target.parent.mkdir(mode=PUBLIC, exist_ok=True)
+        target.parent.chmod(PUBLIC)
+        if target.exists():
+            discard(retire(store, each.folder))
+        else:
+            each.folder.rename(target)
+            sync_folder(target.parent)
+        if not each.gated and not any(each.folder.parent.iterdir()):
+            each.folder.parent.rmdir()
 
 
 def _model(store: Store, model: Model) -> Json:

@@ -15,7 +15,7 @@ export function showUsage(container, usage) {
   const unfolded = container.querySelector("details")?.open ?? false;
   const total = h("div", { class: "totals" },
     figure(gpuTime(usage.gpu_seconds), `in the last ${usage.days.length} days`),
-    figure(money(usage.cost_microunits, usage.currency), "for it"));
+    figure(money(usage.cost_microunits, usage.currency), "cost, with calls of models"));
   if (usage.gpu_seconds === 0 && usage.cost_microunits === 0) {
     fill(container, total, h("p", { class: "soft" }, `Nothing was used in the last ${usage.days.length} days.`));
     return;

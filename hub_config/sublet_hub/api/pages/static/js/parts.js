@@ -44,6 +44,8 @@ export function under(...content) {
   return h("span", { class: "under" }, ...content);
 }
 
+const HELD_FOR = { model_tokens: "calls of models", money_microunits: "running leases and calls" };
+
 /** One limit: how much is left, as words and as a bar of what is used and held. */
 export function limitBar(limit, currency) {
   const amount = (value) => limitAmount(limit.what, value, currency);
@@ -55,7 +57,7 @@ export function limitBar(limit, currency) {
   const state = limit.left === 0 ? "full" : share < 0.1 && limit.window ? "near" : "";
   const resets = limit.resets_at && h("span", {}, /^P/.test(limit.window) ? "frees up from " : "begins anew ", moment(limit.resets_at),
     ` (in ${duration((new Date(limit.resets_at) - now()) / 1000)})`);
-  const held = limit.held > 0 ? `, ${amount(limit.held)} held for running leases` : "";
+  const held = limit.held > 0 ? `, ${amount(limit.held)} held for ${HELD_FOR[limit.what] ?? "running leases"}` : "";
   return h("div", { class: `limit ${state}` },
     h("div", { class: "limit-head" }, h("span", {}, limitName(limit)),
       h("strong", { class: "left" }, limit.limit === 0 ? "none allowed" : limit.left === 0 ? "nothing left" : `${amount(limit.left)} left`)),

@@ -5,6 +5,7 @@ import { fill, h } from "./dom.js";
 import { showUsage } from "./chart.js";
 import { accountName, duration, endReason, gpuTime, moment, money } from "./format.js";
 import { repeat } from "./live.js";
+import { showModelUse } from "./model_use.js";
 import { showNotices } from "./notices.js";
 import { Pages, cell, empty, legend, limitBar, payer, show, simulatedTag, table, tag, under } from "./parts.js";
 import { showRunning } from "./running.js";
@@ -56,8 +57,14 @@ repeat(async () => {
   showNotices(place("notices"), notices, openLeases, titles);
 }, NOTICES_EVERY_MS);
 
-const refreshUsage = repeat(() => show(place("days"), () => api.usage(account, DAYS), (usage) => showUsage(place("days"), usage),
-  () => refreshUsage()), USAGE_EVERY_MS);
+const refreshUsage = repeat(async () => {
+  await show(place("days"), () => api.usage(account, DAYS), (usage) => showUsage(place("days"), usage), () => refreshUsage());
+  const since = new Date(api.now() - (DAYS - 1) * 86_400_000).toISOString();
+  await show(place("calls"), () => api.modelUse(account, since), (use) => {
+    place("calls-section").hidden = use.days.length === 0;
+    showModelUse(place("calls"), use);
+  }, () => refreshUsage());
+}, USAGE_EVERY_MS);
 
 function refreshHistory() {
   return show(place("history"), () => history.load(), showHistory, refreshHistory);
@@ -80,7 +87,7 @@ function showLeft(reading) {
     quota.limits.length === 0
       ? h("p", { class: "soft" }, "Nothing limits this account.")
       : quota.limits.map((limit) => limitBar(limit, reading.currency)),
-    quota.limits.some((limit) => limit.window) && legend(["used", "used"], ["held", "held ahead for running leases"], ["", "left"])));
+    quota.limits.some((limit) => limit.window) && legend(["used", "used"], ["held", "held ahead of use"], ["", "left"])));
   if (cards.length) fill(container, cards);
   else fill(container, empty(`No quota is set for you, so no lease can be started. Ask ${place("main").dataset.contact} for one.`));
 }
