@@ -133,7 +133,8 @@ class Ending:
         self._state.changed()
 
     def _nearest_reason(self, reason: str) -> str:
-        """A stop right at the deadline is for the deadline's reason."""
+        """A stop right at the deadline, or of a lease that was told to end, is for the deadline's reason."""
         deadline = self._state.deadline
         near = deadline is not None and deadline - self._state.clock() < AT_DEADLINE_SECONDS
-        return self._state.reason if near else reason
+        told = (self._state.lease or {}).get("state") == "ending"
+        return self._state.reason if near or told else reason

@@ -150,6 +150,21 @@ def test_busy_kernels_are_interrupted_before_the_deadline(platform: StandIn, sta
     wait_for(lambda: "1 busy kernels are interrupted" in server.log)
 
 
+def test_a_signal_to_a_lease_that_was_told_to_end_is_for_what_ends_it(
+    platform: StandIn, start: Start, folder: Path
+) -> None:
+    server = start(grace_seconds=120)
+    kernel = KernelSide(socket_of(server, folder), 1)
+    server.until(lambda state: state["connected"])
+    platform.move_deadline(300, "admin", state="ending")
+    server.until(lambda state: state["lease"]["state"] == "ending")
+    server.process.send_signal(signal.SIGTERM)
+    assert kernel.hear()["reason"] == "admin"
+    kernel.say({"running": "1"})
+    kernel.say({"done": "1", "seconds": 0.1, "error": None})
+    assert server.process.wait(WAIT_SECONDS) == 0
+
+
 def test_sigterm_waits_for_browsers_and_callbacks_and_no_longer(
     platform: StandIn, start: Start, folder: Path
 ) -> None:
