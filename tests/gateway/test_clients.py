@@ -121,9 +121,7 @@ def test_other_clients(world: World, program: str) -> None:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="there is no curl")
 def test_curl(world: World) -> None:
     token = world.user("cleo")
-    asked = json.dumps(
-        {"model": "tiny", "stream": True, "messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
-    )
+    asked = json.dumps(body("hi", stream=True, max_tokens=2))
     address = f"{world.gateway.url}/services/models/v1/chat/completions"
     command = ["curl", "-sSN", address, "-H", f"Authorization: Bearer {token}", "-d", asked]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)

@@ -113,6 +113,19 @@ def test_however_a_stream_is_cut_up_it_comes_out_the_same(cuts: list[int], ends:
     assert said[0]["choices"][0]["delta"]["content"] == 'say "usage": {"x": 1}', "what is said is left alone"
 
 
+def test_events_that_come_one_by_one_are_looked_into_where_they_must_be() -> None:
+    """As they mostly come: whole, and most of them passed on as they are."""
+    events = Events(hides_usage=True, renames=renames(("there",), "tiny"))
+    whole = [event + b"\n\n" for event in stream().split(b"\n\n") if event]
+    out = [events.feed(event) for event in whole]
+    assert events.counts is not None
+    assert (events.is_finished, events.is_done) == (True, True)
+    assert [b'"usage": {"prompt' in piece for piece in out] == [False] * 5
+    assert out[3] == b"", "the record, which nobody asked for"
+    assert out[4] == DONE
+    assert events.end() == b""
+
+
 def test_a_stream_that_is_cut_short_is_no_answer() -> None:
     events = Events()
     events.feed(b'data: {"choices":[{"delta":{"content":"a"}}]}\n\n')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -52,6 +53,12 @@ def visible(store: Store) -> list[str]:
     return [path.name for kind in (store.open, store.gated) for path in kind.rglob("*")]
 
 
+def told_folder(store: Store) -> object:
+    """Where programs in users' servers are told that the model is."""
+    (model,) = json.loads(store.public_catalogue.read_text())["models"]
+    return model["folder"]
+
+
 def test_killed_in_the_middle_nothing_is_seen_and_the_next_goes_on(env: dict[str, str], tmp_path: Path) -> None:
     store = Store(tmp_path / "models")
     gate = threading.Event()
@@ -60,7 +67,8 @@ def test_killed_in_the_middle_nothing_is_seen_and_the_next_goes_on(env: dict[str
         wait_for(lambda: bytes_in(store.incoming) >= 1_000_000, "the first half of the weights")
         first.kill()
         first.communicate(timeout=DEADLINE_SECONDS)
-        assert visible(store) == []
+        assert visible(store) == ["catalog.json"]
+        assert told_folder(store) is None
         had = bytes_in(store.incoming)
         gate.set()
         server.got.clear()
@@ -70,7 +78,7 @@ def test_killed_in_the_middle_nothing_is_seen_and_the_next_goes_on(env: dict[str
         assert "tiny: added" in out
         assert server.ranges_of("model.safetensors") == [f"bytes={had}-"]
     assert (store.folder_of(MODEL) / "model.safetensors").read_bytes() == FILES["model.safetensors"]
-    assert store.public_catalogue.exists()
+    assert told_folder(store) == "open/tiny/r1"
 
 
 def test_the_second_of_two_commands_is_told(env: dict[str, str], tmp_path: Path) -> None:
