@@ -17,7 +17,7 @@ import pytest
 from tests.fixtures.platform import ROOT
 from tests.fixtures.site import wait_until
 from tests.gateway.conftest import World
-from tests.gateway.running import Gateway, allow_tokens, used
+from tests.gateway.running import Gateway, allow_tokens, body, used
 
 pytestmark = pytest.mark.slow
 

@@ -2171,7 +2171,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description That was done too often; `retry_at` says when it may be done again. */
+            /** @description A quota refuses (`limit` says which), or it was done too often; `retry_at` says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2372,7 +2372,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description That was done too often; `retry_at` says when it may be done again. */
+            /** @description A quota refuses (`limit` says which), or it was done too often; `retry_at` says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2567,7 +2567,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description That was done too often; `retry_at` says when it may be done again. */
+            /** @description A quota refuses (`limit` says which), or it was done too often; `retry_at` says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2772,7 +2772,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description That was done too often; `retry_at` says when it may be done again. */
+            /** @description A quota refuses (`limit` says which), or it was done too often; `retry_at` says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -2967,7 +2967,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description That was done too often; `retry_at` says when it may be done again. */
+            /** @description A quota refuses (`limit` says which), or it was done too often; `retry_at` says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3172,7 +3172,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description That was done too often; `retry_at` says when it may be done again. */
+            /** @description A quota refuses (`limit` says which), or it was done too often; `retry_at` says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3353,7 +3353,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A quota refuses; `limit` says which, `retry_at` when it is worth trying again. */
+            /** @description A quota refuses (`limit` says which), or it was done too often; `retry_at` says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -3465,6 +3465,15 @@ export interface operations {
             };
             /** @description A field is missing, unknown or wrong; `field` says which. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A quota refuses (`limit` says which), or it was done too often; `retry_at` says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3803,7 +3812,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description That was done too often; `retry_at` says when it may be done again. */
+            /** @description A quota refuses (`limit` says which), or it was done too often; `retry_at` says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4075,7 +4084,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description That was done too often; `retry_at` says when it may be done again. */
+            /** @description A quota refuses (`limit` says which), or it was done too often; `retry_at` says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4270,7 +4279,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description That was done too often; `retry_at` says when it may be done again. */
+            /** @description A quota refuses (`limit` says which), or it was done too often; `retry_at` says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4389,7 +4398,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description That was done too often; `retry_at` says when it may be done again. */
+            /** @description A quota refuses (`limit` says which), or it was done too often; `retry_at` says when to try again. */
             429: {
                 headers: {
                     [name: string]: unknown;
@@ -4799,6 +4808,15 @@ export interface operations {
             };
             /** @description A field is missing, unknown or wrong; `field` says which. */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A quota refuses (`limit` says which), or it was done too often; `retry_at` says when to try again. */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
