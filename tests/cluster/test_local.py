@@ -153,6 +153,7 @@ def test_the_command_says_what_the_spec_says(tmp_path: Path) -> None:
         hide=(Path("/data"), Path("/dev/nvidia1")),
         read_only=(Path("/venv"),),
         writable=(Path("/shared"),),
+        offered=(Path("/data/models/open"),),
         sandbox="require",
         stop_grace_seconds=3,
     )
@@ -169,6 +170,7 @@ def test_the_command_says_what_the_spec_says(tmp_path: Path) -> None:
         "hide": [Path("/data"), Path("/dev/nvidia1")],
         "read_only": [Path("/venv")],
         "writable": [Path("/shared")],
+        "offered": [Path("/data/models/open")],
         "sandbox": "require",
         "term_grace": 0.7,
         "stop_grace": 3.0,

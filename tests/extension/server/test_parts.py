@@ -130,9 +130,12 @@ async def test_no_proxy_of_the_environment_sees_the_token(platform: StandIn, mon
 
 @pytest.fixture
 async def sending(platform: StandIn, tmp_path: Path) -> AsyncIterator[Callable[[], Outbox]]:
-    tasks = []
+    """Begins to send in a new server, and ends the one that did before."""
+    tasks: list[asyncio.Task[None]] = []
 
     def begin() -> Outbox:
+        for before in tasks:
+            before.cancel()
         outbox = Outbox(api_of(platform), tmp_path / "sublet" / "records.jsonl", 500, LOG)
         tasks.append(asyncio.create_task(outbox.run()))
         return outbox
@@ -159,8 +162,8 @@ async def test_records_wait_on_disk_while_the_platform_is_away(
     with file.open("a") as cut:
         cut.write('{"at": "20')  # the server was killed while it wrote
     # Another server of the lease takes up what the first has left.
-    platform.is_away = False
     again = sending()
+    platform.is_away = False
     await until(lambda: not again)
     assert [each["at"] for each in platform.records[:500]] == [record(number)["at"] for number in range(100, 600)]
     assert max(platform.batches) == 120
