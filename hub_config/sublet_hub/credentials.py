@@ -40,6 +40,10 @@ class _Given:
             raise CredentialsError(f"This process was not given the secret {name}, and needs it.")
         return value
 
+    def has(self, name: str) -> bool:
+        """Whether this process was given that one."""
+        return bool(super().__getattribute__(name))
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials(_Given):

@@ -7,7 +7,7 @@ import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -15,8 +15,8 @@ from threading import Thread
 import httpx
 import pytest
 
-from sublet_hub.credentials import Credentials, Secrets
-from sublet_hub.hub.access import CUSTOM_SCOPES, roles
+from sublet_hub.credentials import Credentials, CredentialsError, Secrets, read_secrets
+from sublet_hub.hub.access import CUSTOM_SCOPES, roles, services
 from sublet_hub.run.first_start import make_folders, prepare
 from sublet_hub.run.parts import Part, environment, parts_of
 from sublet_hub.settings import Settings, load_settings
@@ -212,6 +212,22 @@ def test_every_role_uses_only_scopes_of_ours_or_the_hubs() -> None:
 
     used = {scope.partition("!")[0] for role in roles([]) for scope in role["scopes"]}
     assert used - set(scope_definitions) - set(CUSTOM_SCOPES) == set()
+
+
+def test_secrets_that_were_made_before_there_were_models_start_a_hub_without_a_gateway(tmp_path: Path) -> None:
+    credentials = Credentials.generate("admin")
+    made = Secrets.generate()
+    for name in (each.name for each in fields(Secrets) if each.name != "gateway_token"):
+        (tmp_path / name).write_text(getattr(made, name), encoding="utf-8")
+    given = read_secrets(tmp_path, tmp_path)
+    assert given.has("api_token")
+    assert not given.has("gateway_token")
+    with_one = {each["name"] for each in services(made, credentials)}
+    assert with_one - {each["name"] for each in services(given, credentials)} == {"sublet-gateway"}
+    named = {name for role in roles([], with_gateway=False) for name in role["services"]}
+    assert "sublet-gateway" not in named
+    with pytest.raises(CredentialsError, match="was not given the secret gateway_token"):
+        _ = given.gateway_token
 
 
 def test_the_environment_of_a_part_has_no_secret_but_its_own(hub: Hub) -> None:

@@ -24,7 +24,7 @@ admin_user: {{ .Values.settings.admin_users | default (list "admin") | first | b
 
 {{/* Which component is shown which secrets. */}}
 {{- define "sublet.secrets.hub" -}}
-cookie_secret,proxy_token,api_token,gateway_token,spawner_token,runner_token,admin_user,admin_password,user_password,admin_token{{ if include "sublet.oauth" . }},crypt_key{{ end }}
+cookie_secret,proxy_token,api_token,spawner_token,runner_token,admin_user,admin_password,user_password,admin_token{{ if include "sublet.models" . }},gateway_token{{ end }}{{ if include "sublet.oauth" . }},crypt_key{{ end }}
 {{- end }}
 {{- define "sublet.secrets.proxy" -}}proxy_token,runner_token{{- end }}
 {{- define "sublet.secrets.api" -}}api_token,session_key,audit_key{{- end }}

@@ -63,14 +63,29 @@ def services(secrets: Secrets, credentials: Credentials) -> list[dict[str, Any]]
             "display": False,
         },
         {"name": SPAWNER_SERVICE, "api_token": secrets.spawner_token, "display": False},
-        {"name": GATEWAY_SERVICE, "api_token": secrets.gateway_token, "display": False},
+        *_gateway_service(secrets),
         {"name": RUNNER_SERVICE, "api_token": secrets.runner_token, "display": False},
         {"name": ADMIN_SERVICE, "api_token": credentials.admin_token, "display": False},
     ]
 
 
-def roles(admins: Sequence[str], admin_groups: Sequence[str] = ()) -> list[dict[str, Any]]:
+def _gateway_service(secrets: Secrets) -> list[dict[str, Any]]:
+    """None where no gateway was given a token: a Secret that an operator made before there were models has none."""
+    if not secrets.has("gateway_token"):
+        return []
+    return [{"name": GATEWAY_SERVICE, "api_token": secrets.gateway_token, "display": False}]
+
+
+def roles(
+    admins: Sequence[str], admin_groups: Sequence[str] = (), *, with_gateway: bool = True
+) -> list[dict[str, Any]]:
     """Who may do what. Each process has the least that it needs; a quota admin is no admin of users."""
+    gateway = {
+        "name": "sublet-gateway",
+        "description": "Looks up who calls a model, and books what they used",
+        "scopes": [MODELS_SERVE],
+        "services": [GATEWAY_SERVICE],
+    }
     return [
         {
             "name": "quota-admin",
@@ -92,12 +107,7 @@ def roles(admins: Sequence[str], admin_groups: Sequence[str] = ()) -> list[dict[
             "scopes": [LEASES_WRITE],
             "services": [SPAWNER_SERVICE],
         },
-        {
-            "name": "sublet-gateway",
-            "description": "Looks up who calls a model, and books what they used",
-            "scopes": [MODELS_SERVE],
-            "services": [GATEWAY_SERVICE],
-        },
+        *([gateway] if with_gateway else []),
         {
             "name": "sublet-up",
             "description": "Has the hub put its routes into a proxy that was started anew",

@@ -45,7 +45,7 @@ def configure(c: Config, settings: Settings) -> None:
     c.JupyterHub.services = services(secrets, credentials)
     # Where a provider says who people are, a name of ours (`admin`) must make nobody an administrator.
     admins = sign_in.admin_users if sign_in.by_oauth else admin_names(settings, credentials)
-    c.JupyterHub.load_roles = roles(admins, sign_in.admin_groups)
+    c.JupyterHub.load_roles = roles(admins, sign_in.admin_groups, with_gateway=secrets.has("gateway_token"))
 
 
 def admin_names(settings: Settings, credentials: Credentials) -> list[str]:

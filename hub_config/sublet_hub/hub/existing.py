@@ -27,7 +27,10 @@ def add_to(c: Config, settings: Settings) -> None:
     configure_pages(c)
     hub = c.JupyterHub
     hub.services = [*_there(hub, "services", []), *ours.services(secrets, credentials)]
-    hub.load_roles = [*_there(hub, "load_roles", []), *ours.roles(settings.admin_users)]
+    hub.load_roles = [
+        *_there(hub, "load_roles", []),
+        *ours.roles(settings.admin_users, with_gateway=secrets.has("gateway_token")),
+    ]
     hub.custom_scopes = {**_there(hub, "custom_scopes", {}), **ours.CUSTOM_SCOPES}
     hub.extra_user_scopes = [*_there(hub, "extra_user_scopes", []), ours.ACCESS_API]
     c.Proxy.extra_routes = {
