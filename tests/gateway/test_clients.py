@@ -112,6 +112,7 @@ def test_openais_own_client(world: World, program: str) -> None:
     assert run(NOTEBOOK_PYTHON, program, world.gateway, token) == "good"
 
 
+@pytest.mark.clients
 @pytest.mark.skipif(not OTHERS, reason="SUBLET_TEST_CLIENTS names no Python that has them")
 @pytest.mark.parametrize("program", [LANGCHAIN, LITELLM], ids=["langchain", "litellm"])
 def test_other_clients(world: World, program: str) -> None:

@@ -180,7 +180,11 @@ def server(app: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
         finally:
             lab.client.close()
             process.terminate()
-            process.wait(timeout=30)
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                pytest.fail(f"the server doesn't end: {(folder / 'log').read_text(encoding='utf-8')[-4000:]}")
 
 
 def _answers(lab: Lab) -> bool:
