@@ -192,7 +192,8 @@ def test_a_journal_that_a_crash_cut_short_is_read_as_far_as_it_goes(
     whole = first.path.read_bytes()
     first.path.write_bytes(whole[:length])
     (left,) = journal.left_behind(folder)
-    calls = max(0, whole[:length].count(b"\n") - 1)
+    told = whole[:length].count(b"\n") + (whole[length : length + 1] == b"\n")  # one may lack its end alone
+    calls = max(0, told - 1)
     holds = left.read()
     left.called("h1", "tiny", Use(1, 5, 5))  # the cut line must not swallow the next
     assert sum(use.calls for kept in left.read().values() for use in kept.open.values()) == calls + bool(holds)
