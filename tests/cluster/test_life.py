@@ -39,7 +39,7 @@ def start_stubborn(machine: Machine, *, rest: str = "time.sleep(600)", lasts_ms:
     run = f'exec {sys.executable} stubborn.py "$(cat token)"'
     lease_id = machine.start("sh", "-c", run, lasts_ms=lasts_ms)
     until((machine.home / "daemon").exists, "the daemon")
-    assert len(processes_named(token)) == 2
+    until(lambda: len(processes_named(token)) == 2, "the end of the one between the server and its daemon")
     return lease_id, token
 
 
