@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from sublet_hub.domain.allowances import AllowanceRequest, CallCounts, Post
 from sublet_hub.domain.amounts import Amount, Micros
 from sublet_hub.domain.models import NO_MODELS, ModelCatalogue
 from sublet_hub.storage import accepting, allowing
+from tests.fixtures.api_pages import Open, opening
 from tests.fixtures.api_platform import ApiPlatform, api_platform
 from tests.fixtures.books import limit
 from tests.fixtures.browser import chromium
@@ -25,7 +27,6 @@ __all__ = ["chromium"]
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-Open = Callable[..., Page]
 TERMS = "You may use it.\n\n<script>alert(1)</script>\nYou may not claim that you made it.\n" + "More terms. " * 300
 
 
@@ -37,27 +38,9 @@ def platform() -> Iterator[ApiPlatform]:
 
 
 @pytest.fixture
-def open_page(chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """Open the models page as somebody; at the end no script must have failed and no policy been broken."""
-    contexts, complaints = [], []
-
-    def opened(platform: ApiPlatform, user: str, path: str = "models", **options: Any) -> Page:
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
-        context.set_default_timeout(20_000)
-        context.add_cookies([platform.cookie(user)])  # type: ignore[list-item]  # a cookie as a dict
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console", lambda message: complaints.append(message.text) if "Security Policy" in message.text else None
-        )
-        page.goto(f"{platform.url}/services/sublet/{path}")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert complaints == []
+def open_page(chromium: Browser) -> Iterator[Open]:
+    with opening(chromium) as opened:
+        yield partial(opened, path="models")
 
 
 def card(page: Page, title: str) -> Any:
@@ -136,7 +119,7 @@ def test_a_groups_admin_accepts_for_the_group(platform: ApiPlatform, open_page: 
 
 
 def test_the_link_of_a_refused_call_leads_to_the_licence(platform: ApiPlatform, open_page: Open) -> None:
-    page = open_page(platform, "alice", "models#llama-big")
+    page = open_page(platform, "alice", path="models#llama-big")
     expect(page.get_by_role("dialog")).to_contain_text("Llama, big is under")
     page.get_by_role("button", name="I accept").click()
     expect(card(page, "Llama, big")).to_contain_text("accepted by you")
@@ -179,7 +162,7 @@ def test_what_was_called_is_on_the_usage_page(platform: ApiPlatform, open_page: 
     alice, some = accounts.user("alice"), Amount(money=Micros(10_000), tokens=50_000)
     limit(platform.books, alice, model_tokens=(1_000_000, "day"))
     allowance = allowing.allow(platform.books, AllowanceRequest("alice", alice, some, some, 3_600_000)).allowance
-    page = open_page(platform, "alice", "")
+    page = open_page(platform, "alice", path="")
     expect(page.get_by_text("50,000 held for calls of models")).to_be_visible()
     expect(page.get_by_role("heading", name="Calls of models in the last 30 days")).to_be_hidden()
     uses = (CallCounts("tiny-llama", 3, 12_000, 8_000), CallCounts("llama-big", 1, 5_000, 1_000))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from functools import partial
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Route, expect
 
 from sublet_hub.cli import units
 from sublet_hub.domain import accounts
 from sublet_hub.domain.lease import EndReason
 from sublet_hub.storage import leasing
+from tests.fixtures.api_pages import Open, opening
 from tests.fixtures.api_platform import ApiPlatform, api_platform
 from tests.fixtures.books import limit
 from tests.fixtures.browser import chromium
@@ -21,7 +23,6 @@ __all__ = ["chromium"]
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 HOUR_MS = 3_600_000
-Open = Callable[..., Page]
 
 
 @pytest.fixture
@@ -33,26 +34,8 @@ def platform() -> Iterator[ApiPlatform]:
 
 @pytest.fixture
 def open_page(chromium: Browser, platform: ApiPlatform) -> Iterator[Open]:
-    """Open a page as somebody; at the end no script must have failed and no policy been broken."""
-    contexts, complaints = [], []
-
-    def opened(user: str, path: str = "", **options: object) -> Page:
-        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})  # type: ignore[arg-type]  # Playwright's own options
-        context.set_default_timeout(20_000)
-        context.add_cookies([platform.cookie(user)])  # type: ignore[list-item]  # a cookie as a dict
-        contexts.append(context)
-        page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on(
-            "console", lambda message: complaints.append(message.text) if "Security Policy" in message.text else None
-        )
-        page.goto(f"{platform.url}/services/sublet/{path}")
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert complaints == []
+    with opening(chromium) as opened:
+        yield partial(opened, platform)
 
 
 def test_somebody_new_is_told_what_to_do(open_page: Open) -> None:
