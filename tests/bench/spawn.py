@@ -143,10 +143,7 @@ def _folder() -> Iterator[Path]:
 
 
 def _sublet(folder: Path) -> Platform:
-    made = Platform(folder, tiny=False)
-    made.data.mkdir(mode=0o711)
-    (made.data / "sublet.toml").write_text(CATALOG)
-    return made
+    return Platform(folder, tiny=False).with_catalogue(CATALOG)
 
 
 def _measure(ours: Platform, stock: Platform, rounds: int, warm_up: int) -> Result:

@@ -8,20 +8,14 @@ from pathlib import Path
 import pytest
 
 from tests.fixtures.browser import Contexts, SignIn, chromium, complaints, contexts, signing_in
-from tests.fixtures.platform import ROOT, Platform
+from tests.fixtures.platform import Platform
 
 __all__ = ["chromium", "complaints", "contexts"]
-
-NOTEBOOK = ROOT / ".venv-notebook" / "bin" / "jupyterhub-singleuser"
 
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    if not NOTEBOOK.exists():
-        pytest.skip("no .venv-notebook: run `make setup`")
     folder: Path = tmp_path_factory.mktemp("browser")
-    for each in (folder, folder.parent):
-        each.chmod(0o755)
     settings = {
         "SUBLET_NOTICE_SECONDS": "8,3",
         "SUBLET_METER_TICK_SECONDS": "0.5",

@@ -17,9 +17,8 @@ import pytest
 from tests.chaos import hostile
 from tests.fixtures.cells import begin_cell, run_cell, start_kernel, start_server
 from tests.fixtures.nvml import compile_nvml
-from tests.fixtures.platform import ROOT, Platform, Session
+from tests.fixtures.platform import Platform, Session
 
-NOTEBOOK = ROOT / ".venv-notebook" / "bin" / "jupyterhub-singleuser"
 API = "/services/sublet/api"
 CATALOG = """\
 [[pools]]
@@ -125,11 +124,8 @@ class Played:
 
 @pytest.fixture(scope="module")
 def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
-    if not NOTEBOOK.exists():
-        pytest.skip("no .venv-notebook: run `make setup`")
     folder, nvml = tmp_path_factory.mktemp("idle"), tmp_path_factory.mktemp("nvml")
-    for each in (folder, nvml, folder.parent):
-        each.chmod(0o755)
+    nvml.chmod(0o755)
     config = folder / "nvml_config.py"
     config.write_text(NVML_CONFIG.format(folder=str(compile_nvml(nvml).parent)))
     settings = {
@@ -138,11 +134,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
         "SUBLET_SPAWN_TIMEOUT_SECONDS": "180",
         "SUBLET_HUB_EXTRA_CONFIG": str(config),
     }
-    platform = Platform(folder, settings, tiny=False)
-    platform.data.mkdir(mode=0o711)
-    platform.data.chmod(0o711)
-    (platform.data / "sublet.toml").write_text(CATALOG)
-    platform.start()
+    platform = Platform(folder, settings, tiny=False).with_catalogue(CATALOG).start()
     try:
         made = Played(platform)
         made.play()

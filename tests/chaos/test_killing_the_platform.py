@@ -66,7 +66,6 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
 
 @pytest.fixture
 def platform(tmp_path: Path) -> Iterator[Platform]:
-    tmp_path.chmod(0o755)
     settings = {
         "SUBLET_POST_INTERVAL_SECONDS": "3",
         "SUBLET_METER_TICK_SECONDS": "0.5",
@@ -76,12 +75,8 @@ def platform(tmp_path: Path) -> Iterator[Platform]:
         "SUBLET_RESTART_BACKOFF_MAX_SECONDS": "2",
         "SUBLET_GRANT_TTL_SECONDS": "20",
     }
-    made = Platform(tmp_path, settings)
-    made.data.mkdir(mode=0o711)
-    made.data.chmod(0o711)
     devices = ", ".join(f'"SIM-{n}"' for n in range(2 * USERS))
-    (made.data / "sublet.toml").write_text(FLAVORS.format(devices=devices))
-    made.start()
+    made = Platform(tmp_path, settings).with_catalogue(FLAVORS.format(devices=devices)).start()
     yield made
     if made.process is not None and made.process.poll() is None:
         made.stop()

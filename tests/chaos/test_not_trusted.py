@@ -24,9 +24,8 @@ from sublet_hub.storage.verification import verify_account
 from tests.chaos.hostile import Answer
 from tests.chaos.hostile_scenes import EVERYBODY, NOTICE_SECONDS, SECRET, WAYS, Evidence
 from tests.chaos.witness import Witness
-from tests.fixtures.platform import ROOT, Platform
+from tests.fixtures.platform import Platform
 
-NOTEBOOK = ROOT / ".venv-notebook" / "bin" / "jupyterhub-singleuser"
 FLAVORS = """\
 [[pools]]
 name = "simulated-gpu"
@@ -53,8 +52,6 @@ pytestmark = [pytest.mark.platform, pytest.mark.timeout(600)]
 @pytest.fixture(scope="module")
 def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
     """Play it all, once; the platform has stopped when the tests look at what is left."""
-    if not NOTEBOOK.exists():
-        pytest.skip("no .venv-notebook: run `make setup`")
     platform = a_platform(tmp_path_factory.mktemp("hostile"))
     try:
         sessions = {user: platform.sign_in(user) for user in EVERYBODY}
@@ -66,8 +63,6 @@ def evidence(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
 
 
 def a_platform(folder: Path) -> Platform:
-    for each in (folder, folder.parent):
-        each.chmod(0o755)
     settings = {
         "SUBLET_NOTICE_SECONDS": f"{NOTICE_SECONDS},3",
         "SUBLET_METER_TICK_SECONDS": "0.5",
@@ -75,11 +70,7 @@ def a_platform(folder: Path) -> Platform:
         "SUBLET_TOKEN_CACHE_SECONDS": "2",
         "SUBLET_SPAWN_TIMEOUT_SECONDS": "180",
     }
-    made = Platform(folder, settings, tiny=False)
-    made.data.mkdir(mode=0o711)
-    made.data.chmod(0o711)
-    (made.data / "sublet.toml").write_text(FLAVORS)
-    return made.start()
+    return Platform(folder, settings, tiny=False).with_catalogue(FLAVORS).start()
 
 
 @pytest.fixture

@@ -29,8 +29,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     if not NOTEBOOK.exists():
         pytest.skip("no .venv-notebook: run `make setup`")
     folder: Path = tmp_path_factory.mktemp("pages")
-    for each in (folder, folder.parent):
-        each.chmod(0o755)
     (folder / "extra.py").write_text(EXTRA_CONFIG)
     settings = {
         "SUBLET_HUB_EXTRA_CONFIG": str(folder / "extra.py"),

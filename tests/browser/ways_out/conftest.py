@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fixtures.platform import ROOT, Platform
+from tests.fixtures.platform import Platform
 
-NOTEBOOK = ROOT / ".venv-notebook" / "bin" / "jupyterhub-singleuser"
 FLAVORS = """\
 [[pools]]
 name = "simulated-gpu"
@@ -36,11 +35,7 @@ ASKS_OFTEN = "c.Spawner.args.append('--HubAuth.cache_max_age=1')\n"
 
 @pytest.fixture(scope="session")
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    if not NOTEBOOK.exists():
-        pytest.skip("no .venv-notebook: run `make setup`")
     folder: Path = tmp_path_factory.mktemp("ways-out")
-    for each in (folder, folder.parent):
-        each.chmod(0o755)
     extra = folder / "extra.py"
     extra.write_text(ASKS_OFTEN, encoding="utf-8")
     settings = {
@@ -52,10 +47,6 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         "SUBLET_TOKEN_CACHE_SECONDS": "2",
         "SUBLET_SPAWN_TIMEOUT_SECONDS": "180",
     }
-    made = Platform(folder, settings, tiny=False)
-    made.data.mkdir(mode=0o711)
-    made.data.chmod(0o711)
-    (made.data / "sublet.toml").write_text(FLAVORS, encoding="utf-8")
-    made.start()
+    made = Platform(folder, settings, tiny=False).with_catalogue(FLAVORS).start()
     yield made
     assert made.stop() == 0
