@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sublet import models
+from sublet import as_html, as_text, models  # noqa: F401 — the first two register how things show themselves
 from sublet.client import keep, lease, quota, stop, usage
 from sublet.errors import (
     DoesNotFit,

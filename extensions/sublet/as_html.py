@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from types import MappingProxyType
 
-from sublet import wording
+from sublet import showing, wording
 from sublet.leases import Lease
 from sublet.quotas import Account, Limit, Quota
 from sublet.usages import AccountUsage, Day, Usage
@@ -23,6 +23,7 @@ _BAR = (
 NO_HINTS: Mapping[str, str] = MappingProxyType({})
 
 
+@showing.as_html.register
 def quota_html(quota: Quota) -> str:
     blocks = [_lease(wording.short_lease_rows(quota.lease, quota.read_at), quota.lease)] if quota.lease else []
     paying = quota.account
@@ -32,10 +33,12 @@ def quota_html(quota: Quota) -> str:
     return _whole(blocks)
 
 
+@showing.as_html.register
 def lease_html(lease: Lease) -> str:
     return _whole([_lease(wording.lease_rows(lease), lease)])
 
 
+@showing.as_html.register
 def usage_html(usage: Usage) -> str:
     return _whole([_used(each, usage.currency) for each in usage.accounts])
 

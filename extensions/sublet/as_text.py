@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sublet import wording
+from sublet import showing, wording
 from sublet.leases import Lease
 from sublet.quotas import Account, Quota
 from sublet.usages import AccountUsage, Usage
 
 
+@showing.as_text.register
 def quota_text(quota: Quota) -> str:
     blocks = [facts(wording.short_lease_rows(quota.lease, quota.read_at))] if quota.lease else []
     paying = quota.account
@@ -19,10 +20,12 @@ def quota_text(quota: Quota) -> str:
     return "\n\n".join(blocks) if blocks else wording.EMPTY
 
 
+@showing.as_text.register
 def lease_text(lease: Lease) -> str:
     return facts(wording.lease_rows(lease))
 
 
+@showing.as_text.register
 def usage_text(usage: Usage) -> str:
     return "\n\n".join(_used(each, usage.currency) for each in usage.accounts) or wording.EMPTY
 

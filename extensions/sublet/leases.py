@@ -9,12 +9,13 @@ from decimal import Decimal
 from typing import Any
 
 from sublet import fields
+from sublet.showing import Shown
 
 OVER = ("ended", "void")
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Lease:
+class Lease(Shown):
     """A lease. Moments are aware and in UTC; money is in units of `currency`.
 
     Shows itself as a table in a notebook and as text elsewhere.
@@ -76,13 +77,3 @@ class Lease:
             read_at=now,
             document=document,
         )
-
-    def __repr__(self) -> str:
-        from sublet.as_text import lease_text
-
-        return lease_text(self)
-
-    def _repr_html_(self) -> str:
-        from sublet.as_html import lease_html
-
-        return lease_html(self)

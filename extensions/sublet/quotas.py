@@ -9,6 +9,7 @@ from typing import Any
 
 from sublet import fields
 from sublet.leases import Lease
+from sublet.showing import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Quota:
+class Quota(Shown):
     """What `sublet.quota()` gives. Shows itself as tables in a notebook and as text elsewhere."""
 
     user: str
@@ -75,16 +76,6 @@ class Quota:
             read_at=now,
             document=document,
         )
-
-    def __repr__(self) -> str:
-        from sublet.as_text import quota_text
-
-        return quota_text(self)
-
-    def _repr_html_(self) -> str:
-        from sublet.as_html import quota_html
-
-        return quota_html(self)
 
 
 def _account(document: Mapping[str, Any]) -> Account:

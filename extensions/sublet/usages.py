@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 from sublet import fields
+from sublet.showing import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class AccountUsage:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Usage:
+class Usage(Shown):
     """What `sublet.usage()` gives. Shows itself as tables in a notebook and as text elsewhere."""
 
     currency: str
@@ -52,16 +53,6 @@ class Usage:
     def from_json(cls, documents: Sequence[Mapping[str, Any]], currency: str, now: datetime) -> Usage:
         """KeyError, TypeError or ValueError where a document isn't what it should be."""
         return cls(currency, tuple(_account(each) for each in documents), now, documents)
-
-    def __repr__(self) -> str:
-        from sublet.as_text import usage_text
-
-        return usage_text(self)
-
-    def _repr_html_(self) -> str:
-        from sublet.as_html import usage_html
-
-        return usage_html(self)
 
 
 def _account(document: Mapping[str, Any]) -> AccountUsage:

@@ -5,6 +5,7 @@ sublet.models.list()
 model = sublet.models.load("sublet-tiny-llama")
 """
 
+from sublet.models import tables  # noqa: F401 — registers how models show themselves
 from sublet.models.licences import Licence, accept, licence
 from sublet.models.listing import Model, Models
 from sublet.models.listing import list_models as list  # noqa: A004 — as `sublet.models.list()` it hides nothing

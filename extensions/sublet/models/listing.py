@@ -10,6 +10,7 @@ from typing import Any
 
 from sublet import fields
 from sublet.asking import TIMEOUT_SECONDS, Surroundings, get, understood
+from sublet.showing import Shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Models(Sequence[Model]):
+class Models(Shown, Sequence[Model]):
     """What `sublet.models.list()` gives: a sequence that shows itself as a table in a notebook, as text elsewhere."""
 
     models: tuple[Model, ...]
@@ -53,16 +54,6 @@ class Models(Sequence[Model]):
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self.models)
-
-    def __repr__(self) -> str:
-        from sublet.models.tables import models_text
-
-        return models_text(self.models)
-
-    def _repr_html_(self) -> str:
-        from sublet.models.tables import models_html
-
-        return models_html(self.models)
 
 
 def list_models(family: str | None = None, *, timeout: float = TIMEOUT_SECONDS) -> Models:

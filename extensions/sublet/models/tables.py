@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
 
-from sublet import as_html, as_text, wording
-from sublet.models.listing import Model
+from sublet import as_html, as_text, showing, wording
+from sublet.models.listing import Model, Models
 
 HEADINGS = ("Model", "For", "Size", "Memory", "Here", "Price per million tokens", "Licence")
 EMPTY = "There are no models here yet. An admin adds them: sublet models add."
 HOW = "sublet.models.load(name) loads one that is on disk; OPENAI_BASE_URL answers for one that is served."
 
 
-def models_text(models: Sequence[Model]) -> str:
+@showing.as_text.register
+def models_text(models: Models) -> str:
     if not models:
         return EMPTY
     return "\n".join([*as_text.table(HEADINGS, [_row(each) for each in models]), "", HOW])
 
 
-def models_html(models: Sequence[Model]) -> str:
+@showing.as_html.register
+def models_html(models: Models) -> str:
     if not models:
         return as_html.paragraph(EMPTY)
     return as_html.plain_table(HEADINGS, [_row(each) for each in models]) + as_html.paragraph(HOW)
