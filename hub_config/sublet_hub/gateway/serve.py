@@ -21,6 +21,7 @@ from sublet_hub.domain.models import ModelCatalogue
 from sublet_hub.gateway.app import create_app
 from sublet_hub.gateway.booking import Booking
 from sublet_hub.gateway.callers import Callers
+from sublet_hub.gateway.http_uploads import Uploading
 from sublet_hub.gateway.local_models import LocalModels
 from sublet_hub.gateway.platform_api import HttpPlatform
 from sublet_hub.gateway.purses import Purses
@@ -28,7 +29,6 @@ from sublet_hub.gateway.quiet import keep_loop_quiet, keep_quiet
 from sublet_hub.gateway.relay import Limits, Relay
 from sublet_hub.gateway.turns import Turns
 from sublet_hub.gateway.upstreams import Servers
-from sublet_hub.http_protocol import HangingUp
 from sublet_hub.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -112,7 +112,7 @@ def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         app,
         host=settings.internal_host,
         port=settings.gateway_port,
-        http=HangingUp,
+        http=Uploading,
         ws="none",
         lifespan="off",
         access_log=False,
