@@ -5,11 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
-import signal
 import sys
 from contextlib import suppress
-from types import FrameType
 
 import uvicorn
 import uvloop
@@ -29,6 +26,7 @@ from sublet_hub.gateway.quiet import keep_loop_quiet, keep_quiet
 from sublet_hub.gateway.relay import Limits, Relay
 from sublet_hub.gateway.turns import Turns
 from sublet_hub.gateway.upstreams import Servers
+from sublet_hub.http_service import allow_files, outlive_signals, uvicorn_config
 from sublet_hub.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -43,9 +41,8 @@ def serve(settings: Settings, level: int = logging.INFO) -> None:
     Exits in words where it can't start: no secrets, a wrong `models.toml`, a server's key that is missing.
     """
     keep_quiet(level)
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, _noted)
-    _allow_files()
+    outlive_signals()
+    allow_files(FILES_MAX)
     os.umask(0o077)
     try:
         token = read_secrets(settings.data, settings.secrets_dir).gateway_token
@@ -107,29 +104,8 @@ def _app(
 
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """No access log: how many calls there were is in the metrics."""
-    return uvicorn.Config(
-        app,
-        host=settings.internal_host,
-        port=settings.gateway_port,
-        http=Uploading,
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        server_header=False,
-        log_config=None,
-        proxy_headers=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, settings.stop_timeout_seconds // 2),  # the other half is for the last posts
+    # The other half of the time is for the last posts.
+    stop_seconds = max(1, settings.stop_timeout_seconds // 2)
+    return uvicorn_config(
+        app, settings.internal_host, settings.gateway_port, stop_seconds=stop_seconds, protocol=Uploading
     )
-
-
-def _allow_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(FILES_MAX, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _noted(_signal: int, _frame: FrameType | None) -> None:
-    """Nothing: uvicorn, once it has stopped, sends the signal again to whoever handled it before."""
