@@ -13,6 +13,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from sublet_hub.catalog.reading import explain, refuse_twins
 from sublet_hub.catalog.strict import StrictTable
+from sublet_hub.catalog.tables import Name
+from sublet_hub.domain.flavors import Tier
 from sublet_hub.domain.models import (
     NO_MODELS,
     Licence,
@@ -84,6 +86,8 @@ class UpstreamTable(StrictTable):
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     api_key_variable: Variable | None = None
     start: Start | None = None
+    flavor: Name | None = None
+    tier: Tier | None = None
 
     @model_validator(mode="after")
     def _is_there_or_started(self) -> Self:
@@ -91,11 +95,16 @@ class UpstreamTable(StrictTable):
             raise ValueError("give either url, of a server that is there, or start, for one that we start")
         if self.start is not None and self.api_key_variable is not None:
             raise ValueError("api_key_variable goes with url only")
+        if self.start is None and self.flavor is not None:
+            raise ValueError("flavor goes with start only: a server that is there is no lease of ours")
+        if self.flavor is None and self.tier is not None:
+            raise ValueError("tier goes with flavor only")
         return self
 
     def to_domain(self, name: str) -> Upstream:
         url = None if self.url is None else self.url.rstrip("/")
-        return Upstream(url, self.model or name, self.api_key_variable, self.start)
+        tier = self.tier or Tier.SURPLUS
+        return Upstream(url, self.model or name, self.api_key_variable, self.start, self.flavor, tier)
 
 
 class ServingTable(StrictTable):

@@ -13,7 +13,9 @@ from sublet_hub.settings.kinds import (
     Names,
     NoticeTimes,
     Number,
+    OptionalAccount,
     OptionalCount,
+    OptionalName,
     OptionalPath,
     Port,
     PreciseSeconds,
@@ -284,6 +286,15 @@ class Settings(KubernetesSettings):
 
     model_idle_seconds: Seconds = 900
     """Seconds without a call after which a model's server that the gateway started on this machine is stopped."""
+
+    model_account: OptionalAccount = None
+    """Account that pays for models' servers on GPUs of a pool (`flavor` in `models.toml`): `user:NAME` or
+    `group:NAME`, the owner's as a rule. Its quotas bind them as they bind any lease. None: no model's server may be on a
+    pool's GPUs."""
+
+    model_user: OptionalName = None
+    """User whose leases those servers are. None: the user of `model_account`; where that is a group's account, it has
+    to be said."""
 
     # ------------------------------------------------------------ hub and api
 
