@@ -117,6 +117,7 @@ class ServingTable(StrictTable):
     output_microunits_per_million_tokens: Price = 0
     concurrency: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 16
 
+    calls_per_minute: Annotated[int, Field(ge=1, le=10**6, strict=True)] | None = None
     @model_validator(mode="after")
     def _output_within_context(self) -> Self:
         if self.output_tokens_max > self.context_tokens:
@@ -132,6 +133,7 @@ class ServingTable(StrictTable):
             self.output_microunits_per_million_tokens,
             self.concurrency,
         )
+            self.calls_per_minute,
 
 
 class ModelTable(StrictTable):

@@ -109,7 +109,7 @@ class Upstream:
 @dataclass(frozen=True, slots=True)
 class Serving:
     """How a model is called. Prices are micro-units per million tokens; `concurrency` is calls at once, over all
-    upstreams."""
+    upstreams; `calls_per_minute` what one account may make of it, in each gateway process. None: as of all models."""
 
     upstreams: tuple[Upstream, ...]
     context_tokens: int
@@ -117,6 +117,7 @@ class Serving:
     input_microunits_per_million_tokens: int = 0
     output_microunits_per_million_tokens: int = 0
     concurrency: int = 16
+    calls_per_minute: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

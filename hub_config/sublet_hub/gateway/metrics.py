@@ -59,6 +59,12 @@ TOKEN_CHECKS = Counter(
     "sublet_gateway_token_checks", "Checks of callers' tokens: hit, miss, refused, unavailable.", ["result"],
     registry=REGISTRY,
 )  # fmt: skip
+RATE_REFUSALS = Counter(
+    "sublet_gateway_rate_refusals",
+    "Calls refused since they came too fast, by whose rate: the account's, or the account's for one model.",
+    ["rate"],
+    registry=REGISTRY,
+)
 FAILURES = Counter(
     "sublet_gateway_failures", "Errors of the gateway's own, by their class.", ["error"], registry=REGISTRY
 )

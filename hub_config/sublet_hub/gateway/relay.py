@@ -23,6 +23,7 @@ from sublet_hub.gateway.errors import LicenceNotAccepted, ModelAway, ModelFailed
 from sublet_hub.gateway.events import Events, renames
 from sublet_hub.gateway.platform_api import Caller
 from sublet_hub.gateway.purses import Purses, Reservation
+from sublet_hub.gateway.rates import Rates
 from sublet_hub.gateway.turns import Turns
 from sublet_hub.gateway.upstreams import Server, Servers
 from sublet_hub.gateway.usage import counts_in, estimated
@@ -83,12 +84,14 @@ class Relay:
         purses: Purses,
         turns: Mapping[str, Turns],
         servers: Servers,
+        rates: Rates,
         limits: Limits,
     ) -> None:
         self._catalogue = catalogue
         self._purses = purses
         self._turns = turns
         self._servers = servers
+        self._rates = rates
         self._limits = limits
 
     def model_for(self, name: str, caller: Caller) -> Model:
@@ -115,6 +118,7 @@ class Relay:
         model = self.model_for(asked.model, caller)
         assert model.serving is not None, "model_for gives served models only"
         reading.check_bounds(asked, model.serving)
+        self._rates.count_of(caller.account, model)
         client.watch()
         turn = await self._turns[model.name].take(caller.account)
         with turn:

@@ -24,6 +24,7 @@ from sublet_hub.gateway.platform_api import HttpPlatform
 from sublet_hub.gateway.purses import Purses
 from sublet_hub.gateway.quiet import keep_loop_quiet, keep_quiet
 from sublet_hub.gateway.relay import Limits, Relay
+from sublet_hub.gateway.rates import Rates
 from sublet_hub.gateway.turns import Turns
 from sublet_hub.gateway.upstreams import Servers
 from sublet_hub.http_service import allow_files, outlive_signals, uvicorn_config
@@ -99,8 +100,9 @@ def _app(
         silence_seconds=float(settings.model_silence_seconds),
         ahead_tokens=settings.model_allowance_tokens,
     )
-    relay = Relay(catalogue, purses, turns, servers, limits)
-    return create_app(catalogue, Callers(platform), relay)
+    rates = Rates(settings.model_calls_per_minute)
+    relay = Relay(catalogue, purses, turns, servers, rates, limits)
+    return create_app(catalogue, Callers(platform), rates, relay)
 
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:

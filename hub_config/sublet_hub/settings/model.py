@@ -280,6 +280,10 @@ class Settings(KubernetesSettings):
     model_waiting_max: Number = 500
     """Calls that may wait for one model in one gateway process; more are refused at once."""
 
+    model_calls_per_minute: Annotated[int, Field(ge=1, le=10**6)] = 3_000
+    """Calls of models that an account may make in a minute, in each gateway process: so many at once, or evenly. More
+    are refused (429) until it has waited. A model may have a lower rate of its own (`calls_per_minute`)."""
+
     model_allowance_tokens: Annotated[int, Field(ge=1_000, le=10**9)] = 50_000
     """Tokens (and what they cost at most) that the gateway has set aside at a time on a caller's quota, where that
     leaves several times as much; else only what a call needs. More: fewer requests to the api."""
