@@ -11,6 +11,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from sublet_hub.catalog.model_servers import with_servers
 from sublet_hub.catalog.reading import explain, refuse_twins
 from sublet_hub.catalog.strict import StrictTable
 from sublet_hub.catalog.tables import Name
@@ -110,14 +111,14 @@ class UpstreamTable(StrictTable):
 class ServingTable(StrictTable):
     """The table `[models.serving]`."""
 
-    upstreams: Annotated[tuple[UpstreamTable, ...], Field(min_length=1, max_length=64)]
+    upstreams: Annotated[tuple[UpstreamTable, ...], Field(max_length=64)] = ()
     context_tokens: Tokens
     output_tokens_max: Tokens
     input_microunits_per_million_tokens: Price = 0
     output_microunits_per_million_tokens: Price = 0
     concurrency: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 16
-
     calls_per_minute: Annotated[int, Field(ge=1, le=10**6, strict=True)] | None = None
+
     @model_validator(mode="after")
     def _output_within_context(self) -> Self:
         if self.output_tokens_max > self.context_tokens:
@@ -132,8 +133,8 @@ class ServingTable(StrictTable):
             self.input_microunits_per_million_tokens,
             self.output_microunits_per_million_tokens,
             self.concurrency,
-        )
             self.calls_per_minute,
+        )
 
 
 class ModelTable(StrictTable):
@@ -196,11 +197,11 @@ def load_models(settings: Settings) -> ModelCatalogue:
     path = settings.models_toml
     if settings.models_file is None and not path.exists():
         return NO_MODELS
-    return read_models(path)
+    return with_servers(read_models(path), settings)
 
 
 def read_models(path: Path) -> ModelCatalogue:
-    """The models of a catalogue file; SettingsError as above."""
+    """The models of a catalogue file, as it has them; SettingsError as above."""
     try:
         with path.open("rb") as file:
             content = tomllib.load(file)
