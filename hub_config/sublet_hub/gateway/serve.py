@@ -12,19 +12,21 @@ import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from sublet_hub.catalog import load_models
+from sublet_hub.catalog import check_model_leases, load_models, model_holder
 from sublet_hub.credentials import CredentialsError, read_secrets
 from sublet_hub.domain.models import ModelCatalogue
 from sublet_hub.gateway.app import create_app
 from sublet_hub.gateway.booking import Booking
 from sublet_hub.gateway.callers import Callers
 from sublet_hub.gateway.http_uploads import Uploading
-from sublet_hub.gateway.local_models import LocalModels
+from sublet_hub.gateway.lease_api import HttpLeases
+from sublet_hub.gateway.model_servers import ModelServers
 from sublet_hub.gateway.platform_api import HttpPlatform
 from sublet_hub.gateway.purses import Purses
 from sublet_hub.gateway.quiet import keep_loop_quiet, keep_quiet
-from sublet_hub.gateway.relay import Limits, Relay
 from sublet_hub.gateway.rates import Rates
+from sublet_hub.gateway.relay import Limits, Relay
+from sublet_hub.gateway.this_machine import ThisMachine
 from sublet_hub.gateway.turns import Turns
 from sublet_hub.gateway.upstreams import Servers
 from sublet_hub.http_service import allow_files, outlive_signals, uvicorn_config
@@ -65,10 +67,15 @@ async def _run(settings: Settings, catalogue: ModelCatalogue, token: str) -> Non
     left = purses.take_over()
     if left:
         log.info("%d allowances of an earlier run are posted and released", left)
-    local = LocalModels(settings)
-    servers = Servers(catalogue.served, local)
+    check_model_leases(catalogue, settings)
+    holder = model_holder(settings)
+    leases = None if holder is None else HttpLeases(settings.api_url, token, holder)
+    started = ModelServers(
+        ThisMachine(settings, leases), settings.model_idle_seconds, max(settings.notice_seconds, default=0)
+    )
+    servers = Servers(catalogue.served, started)
     booking = Booking(platform, purses)
-    tasks = [asyncio.ensure_future(each) for each in (booking.run(), servers.watch(), local.watch())]
+    tasks = [asyncio.ensure_future(each) for each in (booking.run(), servers.watch(), started.watch())]
     app = _app(settings, catalogue, platform, purses, servers)
     try:
         log.info("%d models can be called", len(catalogue.served))
@@ -79,7 +86,9 @@ async def _run(settings: Settings, catalogue: ModelCatalogue, token: str) -> Non
             with suppress(asyncio.CancelledError):
                 await task
         await booking.settle_all()
-        await local.close()
+        await started.close()
+        if leases is not None:
+            await leases.close()
         await servers.close()
         await platform.close()
         purses.close()

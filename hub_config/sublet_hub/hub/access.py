@@ -46,8 +46,8 @@ CUSTOM_SCOPES = {
         "description": "Look up who calls a model, hold tokens and money, and book what was used. For the gateway."
     },
     MODELS_LEASE: {
-        "description": "Ask for, list and end leases of models' servers, of the one user and account that the settings "
-        "name. For the gateway."
+        "description": "Ask for, list and end leases of models' servers, of the one user and account that the "
+        "settings name. For the gateway."
     },
     LICENCES_WRITE: {"description": "Accept licences of models for groups; with !group=NAME for that one."},
 }

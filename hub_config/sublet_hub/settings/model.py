@@ -293,8 +293,8 @@ class Settings(KubernetesSettings):
 
     model_account: OptionalAccount = None
     """Account that pays for models' servers on GPUs of a pool (`flavor` in `models.toml`): `user:NAME` or
-    `group:NAME`, the owner's as a rule. Its quotas bind them as they bind any lease. None: no model's server may be on a
-    pool's GPUs."""
+    `group:NAME`, the owner's as a rule. Its quotas bind them as they bind any lease. None: no model's server may be
+    on a pool's GPUs."""
 
     model_user: OptionalName = None
     """User whose leases those servers are. None: the user of `model_account`; where that is a group's account, it has

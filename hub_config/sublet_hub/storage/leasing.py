@@ -213,7 +213,8 @@ def order_end(
     """Order a lease to end at a moment, or with the full notice where `at_ms` is None.
 
     An order that leaves no more time than a stop takes (`stop_at_once`) has the server asked to end at once. An order
-    can bring an earlier order nearer, never further. `quietly`: nobody is warned of it. NotFound, or Conflict where it has ended already.
+    can bring an earlier order nearer, never further. `quietly`: nobody is warned of it.
+    NotFound, or Conflict where it has ended already.
     """
     with books.store.transaction(write=True) as tx:
         lease = locked(tx, lease_id)
