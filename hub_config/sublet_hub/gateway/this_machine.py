@@ -218,10 +218,14 @@ class ThisMachine:
         if not self._folder.is_dir():
             return
         for each in self._folder.iterdir():
-            seen = next((path for path in (each / "lease" / "deadline", each) if path.exists()), None)
-            if seen is None or self._is_owned(each.name):
+            if self._is_owned(each.name):
                 continue
-            if time.time() - seen.stat().st_mtime > 2 * OUTLIVES_US_SECONDS:
+            try:
+                # Of one that is no lease: put off for the last time.
+                idle = time.time() - (each / "lease" / "deadline").stat().st_mtime
+            except OSError:
+                idle = float("inf")
+            if idle > 2 * OUTLIVES_US_SECONDS:
                 shutil.rmtree(each, ignore_errors=True)
 
     # ---------------------------------------------------------------- processes
