@@ -37,6 +37,8 @@ FIRST_PAUSE_SECONDS = 5.0
 LONGEST_PAUSE_SECONDS = 60.0
 """Between two attempts to start a server: each leaves audit records, and costs the account something."""
 
+STOPPED = "The gateway is being stopped. Try again shortly."
+
 _Key = tuple[str, Upstream]
 
 
@@ -114,7 +116,13 @@ class ModelServers:
         key = (model.name, upstream)
         there = next((each for each in self._of(key) if each.takes_calls), None)
         if there is None:
-            there = await asyncio.shield(self._begun(key, model, upstream))
+            task = self._begun(key, model, upstream)
+            try:
+                there = await asyncio.shield(task)
+            except asyncio.CancelledError:
+                if task.cancelled():
+                    raise ModelAway(STOPPED) from None
+                raise
         there.calls += 1
         return there
 
@@ -153,7 +161,7 @@ class ModelServers:
             if pause is not None and self._monotonic() < pause.until:
                 raise pause.error.with_traceback(None)  # else that would grow with each call
             if self._is_closed:
-                raise ModelAway("The gateway is being stopped. Try again shortly.")
+                raise ModelAway(STOPPED)
             task = self._starting[key] = asyncio.ensure_future(self._start(model, upstream))
             task.add_done_callback(lambda done: self._start_is_over(key, done))
         return task
