@@ -62,3 +62,8 @@ def test_a_server_of_nothing_is_refused(tmp_path: Path) -> None:
     on_disk = STARTER.partition("[models.serving]")[0]
     with pytest.raises(SettingsError, match=r"names fasttext-lid-176: it has no table serving"):
         read(tmp_path, on_disk, f"fasttext-lid-176={HERE}")
+    served_only = STARTER.replace('files = [\n  { path = "lid.176.ftz"', "files = [] #").replace(
+        '8039db603e83" },\n]', ""
+    )
+    with pytest.raises(SettingsError, match=r"names fasttext-lid-176: it has no files"):
+        read(tmp_path, served_only, f"fasttext-lid-176={HERE}")

@@ -19,8 +19,9 @@ def with_servers(models: ModelCatalogue, settings: Settings) -> ModelCatalogue:
     addresses = dict(each.split("=", 1) for each in settings.kube_model_servers)
     for name in addresses:
         model = models.models.get(name)
-        if model is None or model.serving is None:
-            why = "there is no such model" if model is None else "it has no table serving"
+        if model is None or model.serving is None or not model.files:
+            lacks = "no table serving" if model is not None and model.serving is None else "no files"
+            why = "there is no such model" if model is None else f"it has {lacks}"
             raise SettingsError(f"kube_model_servers names {name}: {why} in {settings.models_toml}.")
     found = {name: _with_server(model, addresses.get(name), settings) for name, model in models.models.items()}
     return ModelCatalogue(found, models.licences)
