@@ -96,7 +96,15 @@ def test_a_notebooks_own_key_calls_the_models_that_a_platform_begins_with(platfo
         "import openai; c = openai.OpenAI(timeout=300);"
         f"m = dict(model={TINY!r}, messages=[dict(role='user', content='Hello!')], max_tokens=8);"
         "print(c.chat.completions.create(**m).usage.completion_tokens);"
-        "print(sum(len(x.choices) for x in c.chat.completions.create(stream=True, **m)))"
+        "print(sum(len(x.choices) for x in c.chat.completions.create(stream=True, **m)));"
+        f"r = dict(model={TINY!r}, input='Hello!', max_output_tokens=8);"
+        "whole = c.responses.create(**r); assert whole.output_text and whole.model == r['model'], whole;"
+        "print(whole.usage.output_tokens);"
+        "end = [x for x in c.responses.create(stream=True, **r)][-1]; assert end.type == 'response.completed', end;"
+        "print(end.response.usage.output_tokens);"
+        f"t = dict(model={TINY!r}, prompt='Once upon', max_tokens=8);"
+        "print(c.completions.create(**t).usage.completion_tokens);"
+        "print(sum(len(x.choices) for x in c.completions.create(stream=True, **t)))"
     )
     variables = {name: told[name] for name in ("OPENAI_BASE_URL", "OPENAI_API_KEY")}
     done = subprocess.run(
@@ -108,9 +116,9 @@ def test_a_notebooks_own_key_calls_the_models_that_a_platform_begins_with(platfo
         check=False,
     )
     assert done.returncode == 0, done.stderr + platform.log()
-    completed, pieces = map(int, done.stdout.split())
-    assert 1 <= completed <= 8
-    assert pieces >= 1
+    completed, pieces, responded, streamed_tokens, continued, more_pieces = map(int, done.stdout.split())
+    assert all(1 <= tokens <= 8 for tokens in (completed, responded, streamed_tokens, continued)), done.stdout
+    assert min(pieces, more_pieces) >= 1
 
     # Through the proxy, with the same key.
     key = {"Authorization": f"Bearer {told['OPENAI_API_KEY']}"}
@@ -126,7 +134,12 @@ def test_a_notebooks_own_key_calls_the_models_that_a_platform_begins_with(platfo
     assert found.status_code == 200, found.text
     assert found.json()["data"][0]["label"] == "de"
 
-    wait_until(lambda: tokens(platform, "alice")["calls"] == 4, 30, "all four calls are booked")
+    # The server of this model makes text only, and says so.
+    vectors = {"model": TINY, "input": "Hello!"}
+    refused = httpx.post(f"{platform.url}/services/models/v1/embeddings", json=vectors, headers=key, timeout=60)
+    assert (refused.status_code, refused.json()["detail"]) == (404, "The model's server has no embeddings.")
+
+    wait_until(lambda: tokens(platform, "alice")["calls"] == 8, 30, "all eight calls are booked")
     used = tokens(platform, "alice")
     assert {day["model"] for day in used["days"]} == {TINY, "fasttext-lid-176"}
     with platform.admin() as admin:
