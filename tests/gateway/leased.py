@@ -1,8 +1,9 @@
-"""A platform whose models' servers are leases of the admin's account on simulated GPUs, and looking at those."""
+"""A platform that has models whose servers are leases of the admin's account on simulated GPUs; looking at them."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -14,33 +15,36 @@ from typing import Any
 import httpx
 import psutil
 
-from sublet_hub.catalog import STARTER_MODELS, starter_toml
+from sublet_hub.catalog import starter_toml
 from sublet_hub.cluster.gpus import simulated
-from sublet_hub.models_store import Store
-from sublet_hub.run.models import _fill
+from sublet_hub.run.models import prepare_models
+from sublet_hub.settings import load_settings
 from tests.fixtures.platform import ROOT, Platform
 from tests.fixtures.site import wait_until
 
 FLAVOR = "simulated-gpu-1x"
 IDLE_SECONDS = 25
 SETTINGS = f'model_account = "user:admin"\nmodel_idle_seconds = {IDLE_SECONDS}\n'
-SCRIPTS = ("chat.py", "classify.py")
+FASTTEXT, TINY = "leased-fasttext", "leased-llama"
+LEASED = {"fasttext-lid-176": FASTTEXT, "sublet-tiny-llama": TINY}
 
 
-def prepare(folder: Path, made: Path) -> Platform:
-    """A platform in a new folder, with the models that it begins with, on GPUs; `made` is what setup has made."""
+def prepare(folder: Path) -> Platform:
+    """A platform in a new folder, with the models that it begins with, and each of them once more on GPUs."""
     platform = Platform(folder)
     platform.data.mkdir(mode=0o711)
     platform.data.chmod(0o711)
     (platform.data / "sublet.toml").write_text(SETTINGS + starter_toml(simulated(4)))
-    store = Store(platform.data / "models")
-    store.prepare()
-    _fill(store, made)
-    models = STARTER_MODELS.read_text()
-    for start in ("fasttext", "transformers"):
-        assert f'start = "{start}" }}' in models
-        models = models.replace(f'start = "{start}" }}', f'start = "{start}", flavor = "{FLAVOR}" }}')
-    (platform.data / "models.toml").write_text(models)
+    prepare_models(load_settings({"SUBLET_DATA": str(platform.data)}))
+    models = platform.data / "models.toml"
+    _, *entries = models.read_text().split("[[models]]")
+    for name, leased in LEASED.items():
+        (entry,) = [each for each in entries if f'name = "{name}"' in each]
+        assert " }]" in entry
+        entry = entry.replace(f'name = "{name}"', f'name = "{leased}"').replace(" }]", f', flavor = "{FLAVOR}" }}]')
+        models.write_text(f"{models.read_text()}\n[[models]]{entry}")
+        there = platform.data / "models" / "open"
+        shutil.copytree(there / name, there / leased)
     return platform
 
 
@@ -65,11 +69,11 @@ def lease_of(platform: Platform, model: str) -> dict[str, Any]:
 
 
 def processes(platform: Platform) -> list[psutil.Process]:
-    """All of the models' servers, their first processes apart, and not the parents."""
+    """The servers of the models that are leases, and not their parents."""
     found = []
     for each in psutil.process_iter(["cmdline"]):
         line = " ".join(each.info["cmdline"] or [])
-        is_server = str(platform.data) in line and any(script in line for script in SCRIPTS)
+        is_server = str(platform.data) in line and any(f"/{name}/" in line for name in LEASED.values())
         if is_server and "supervisor" not in line:
             found.append(each)
     return found
@@ -112,5 +116,5 @@ def stop(platform: Platform, lease_id: str, **how: object) -> Mapping[str, Any]:
 
 
 def classify(client: httpx.Client) -> httpx.Response:
-    said = {"model": "fasttext-lid-176", "input": "Wo ist hier der Bahnhof, bitte?"}
+    said = {"model": FASTTEXT, "input": "Wo ist hier der Bahnhof, bitte?"}
     return client.post("/services/models/v1/classify", json=said, timeout=180)

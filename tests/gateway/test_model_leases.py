@@ -24,9 +24,8 @@ from sublet_hub.domain.lease import EndReason, Lease
 from sublet_hub.domain.model_leases import Holder
 from sublet_hub.domain.models import Licence, Model, Serving, Upstream
 from sublet_hub.domain.quota import Limit, Quota, What
-from sublet_hub.gateway.errors import ModelAway
+from sublet_hub.gateway.errors import ModelAway, NoRoomForModel
 from sublet_hub.gateway.lease_api import Granted, HttpLeases, LeaseRefused
-from sublet_hub.gateway.places import NoRoomForModel
 from sublet_hub.gateway.this_machine import ThisMachine
 from sublet_hub.settings import Settings, SettingsError, load_settings
 from sublet_hub.storage import metering, quotas

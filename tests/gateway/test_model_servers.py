@@ -12,9 +12,8 @@ import pytest
 from sublet_hub.domain.flavors import Tier
 from sublet_hub.domain.models import Licence, Model, Serving, Upstream
 from sublet_hub.gateway import model_servers
-from sublet_hub.gateway.errors import ModelAway, headers_of, members_of
+from sublet_hub.gateway.errors import ModelAway, NoRoomForModel, headers_of, members_of
 from sublet_hub.gateway.model_servers import LEAST_SERVING_MS, STOP_BEFORE_MS, ModelServers
-from sublet_hub.gateway.places import NoRoomForModel
 from sublet_hub.gateway.upstreams import Server, Servers
 
 OPEN = Licence("open", "Open License", "1", "https://example.org/open")

@@ -16,6 +16,7 @@ import pytest
 from tests.fixtures.platform import ROOT, Platform
 from tests.fixtures.site import Session, wait_until
 from tests.gateway.leased import (
+    FASTTEXT,
     IDLE_SECONDS,
     classify,
     lease_of,
@@ -28,6 +29,7 @@ from tests.gateway.leased import (
     seen_end,
     stop,
 )
+from tests.gateway.leased import TINY as LEASED_LLAMA
 from tests.gateway.running import events, said
 
 MADE = ROOT / ".setup" / "models" / "sublet-tiny-llama" / "model.safetensors"
@@ -46,7 +48,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         pytest.skip("there are no models to begin with; `make setup` makes them")
     folder = tmp_path_factory.mktemp("platform")
     folder.chmod(0o711)
-    running = prepare(folder, MADE.parents[1]).start()
+    running = prepare(folder).start()
     limit(running, gpus=3, leases=4)
     try:
         yield running
@@ -172,8 +174,6 @@ def test_who_is_over_quota_is_told_through_the_proxy_too(platform: Platform) -> 
 
 # ---------------------------------------------------------------- models' servers as leases
 
-FASTTEXT = "fasttext-lid-176"
-
 
 def test_a_models_server_is_a_lease_of_the_owner_on_gpus_of_its_own(platform: Platform) -> None:
     ann = platform.sign_in("ann")
@@ -195,9 +195,14 @@ def test_a_models_server_is_a_lease_of_the_owner_on_gpus_of_its_own(platform: Pl
 def test_one_that_is_to_end_takes_no_new_calls_and_finishes_those_that_run(platform: Platform) -> None:
     """An admin's stop with notice, as the owner's taking back would be."""
     ben = platform.sign_in("ben")
-    body = {"model": TINY, "messages": [{"role": "user", "content": "Hello!"}], "max_tokens": 500, "stream": True}
+    body = {
+        "model": LEASED_LLAMA,
+        "messages": [{"role": "user", "content": "Hello!"}],
+        "max_tokens": 500,
+        "stream": True,
+    }
     assert ben.client.post(CHAT, json={**body, "max_tokens": 2}, timeout=FIRST_CALL_SECONDS).status_code == 200
-    first, process = lease_of(platform, TINY), process_of(platform, TINY)
+    first, process = lease_of(platform, LEASED_LLAMA), process_of(platform, LEASED_LLAMA)
     with ben.client.stream("POST", CHAT, json=body, timeout=FIRST_CALL_SECONDS) as running:
         assert running.status_code == 200
         pieces = running.iter_text()
@@ -208,12 +213,12 @@ def test_one_that_is_to_end_takes_no_new_calls_and_finishes_those_that_run(platf
         text += "".join(pieces)
     assert text.endswith("data: [DONE]\n\n"), text[-300:]
     last, gone = seen_end(process, 60)
-    (ended,) = [each for each in _until_over(platform, TINY) if each["id"] == first["id"]]
+    (ended,) = [each for each in _until_over(platform, LEASED_LLAMA) if each["id"] == first["id"]]
     assert ended["end_reason"] == "admin"
     assert last - 1 < moment(ended["ended_at"]) < gone + 1, "metered by its true end"
     again = ben.client.post(CHAT, json={**body, "max_tokens": 2}, timeout=FIRST_CALL_SECONDS)
     assert again.status_code == 200, again.text
-    assert lease_of(platform, TINY)["id"] != first["id"]
+    assert lease_of(platform, LEASED_LLAMA)["id"] != first["id"]
 
 
 def test_where_there_is_no_room_for_another_the_call_says_so(platform: Platform) -> None:
@@ -261,7 +266,7 @@ def test_one_that_nobody_calls_is_given_back(platform: Platform) -> None:
         notices = admin.get("/services/sublet/api/notices", params={"lease": lease["id"]}).raise_for_status().json()
     assert notices == [], "whoever gives it back needs no warning"
     wait_until(lambda: processes(platform) == [], IDLE_SECONDS + 60, "scaled to zero")
-    assert list((platform.data / "gateway" / "local").iterdir()) == []
+    assert list((platform.data / "gateway" / "local").glob("leased-*")) == []
 
 
 def _until_over(platform: Platform, model: str) -> list[dict[str, Any]]:

@@ -45,6 +45,14 @@ class ModelAway(PublicError):
     status = 503
 
 
+class NoRoomForModel(ModelAway):
+    """A server of the model would have to be started, and no GPU or no quota is to be had for it. `retry_at_ms` is
+    when that is looked into again."""
+
+    type_name = "model-no-capacity"
+    title = "There is no room for a server of the model"
+
+
 class ModelFailed(PublicError):
     """The model's server broke off, or sent what is no answer."""
 

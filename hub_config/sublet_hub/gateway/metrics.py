@@ -36,6 +36,12 @@ UPSTREAM_UP = Gauge(
     ["model", "upstream"],
     registry=REGISTRY,
 )
+STARTED_SERVERS = Gauge(
+    "sublet_gateway_started_servers",
+    "Models' servers that this gateway has started, and that run.",
+    ["model", "kind"],
+    registry=REGISTRY,
+)
 UPSTREAM_FAILURES = Counter(
     "sublet_gateway_upstream_failures",
     "What went wrong with models' servers: connect, broke, silent, garbage, status.",

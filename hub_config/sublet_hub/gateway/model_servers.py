@@ -15,6 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from prometheus_client import Gauge
+
 from sublet_hub.cluster.records import wall_ms
 from sublet_hub.domain.models import Model, Upstream
 from sublet_hub.gateway import metrics
@@ -68,6 +70,10 @@ class Started:
     @property
     def is_leaving(self) -> bool:
         return self.left_ms is not None and self.left_ms <= self.leaving_ms
+
+    @property
+    def counted(self) -> Gauge:
+        return metrics.STARTED_SERVERS.labels(self.model.name, "lease" if self.upstream.flavor else "unmetered")
 
     @property
     def takes_calls(self) -> bool:
@@ -193,6 +199,7 @@ class ModelServers:
             model, upstream, running, self._leaving_ms, self._monotonic(), self._monotonic, self._wall_ms
         )
         self._there.append(started)
+        started.counted.inc()
         return started
 
     async def _until_it_answers(self, model: Model, running: Running, begun: float) -> None:
@@ -226,6 +233,7 @@ class ModelServers:
     def _end(self, each: Started, why: str, *, shutdown: bool = False) -> None:
         log.info("a server of %s is ended: %s", each.model.name, why)
         self._there.remove(each)
+        each.counted.dec()
         each.is_ending = True
         self._in_background(each.running.end(why, shutdown=shutdown))
 

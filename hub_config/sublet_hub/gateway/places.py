@@ -7,15 +7,6 @@ from pathlib import Path
 from typing import Protocol
 
 from sublet_hub.domain.models import Model, Upstream
-from sublet_hub.gateway.errors import ModelAway
-
-
-class NoRoomForModel(ModelAway):
-    """A server of the model would have to be started, and no GPU or no quota is to be had for it. `retry_at_ms` is
-    when that is looked into again."""
-
-    type_name = "model-no-capacity"
-    title = "There is no room for a server of the model"
 
 
 class Running(Protocol):

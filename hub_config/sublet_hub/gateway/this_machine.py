@@ -30,9 +30,8 @@ from sublet_hub.cluster.inside import OUTPUT
 from sublet_hub.cluster.local import LocalCluster, ServerSpec, python_paths, spawn_command
 from sublet_hub.domain.errors import Unavailable
 from sublet_hub.domain.models import Model, Start, Upstream
-from sublet_hub.gateway.errors import ModelAway
+from sublet_hub.gateway.errors import ModelAway, NoRoomForModel
 from sublet_hub.gateway.lease_api import Granted, LeaseRefused, Leases
-from sublet_hub.gateway.places import NoRoomForModel
 from sublet_hub.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -166,8 +165,9 @@ class ThisMachine:
                 if not await asyncio.to_thread(self._is_owned, name):
                     log.warning("ending lease %s of %s, whose gateway is gone", lease_id, name)
                     await self._leases.give_back(lease_id, "Its gateway is gone.", shutdown=True)
-        except (Unavailable, LeaseRefused) as error:
-            log.warning("leases of models' servers could not be looked at: %s", error)
+        except LeaseRefused as error:
+            log.error("leases of models' servers could not be looked at: %s", error)
+        except Unavailable:
             self._tidy_at = time.monotonic() + TIDY_AGAIN_SECONDS
 
     async def _grant(self, model: Model, upstream: Upstream, name: str) -> Granted:
