@@ -11,6 +11,7 @@ from sublet_hub.domain import accounts
 from sublet_hub.domain.accounts import Subject
 from sublet_hub.domain.lease import EndReason
 from sublet_hub.domain.model_leases import Holder
+from sublet_hub.hub.access import GATEWAY_SERVICE, roles
 from sublet_hub.storage import leasing, metering
 from sublet_hub.storage.memory import MemoryStore
 from tests.api.conftest import API, Running, problem, running
@@ -143,6 +144,17 @@ async def test_a_notice_of_one_speaks_of_no_notebook(owned: Running) -> None:
     leasing.order_end(owned.books, lease_id, at_ms=None, reason=EndReason.ADMIN, actor="boss", why="")
     (notice,) = (await owned.ask("GET", f"{API}/notices", "boss")).json()
     assert notice["message"].startswith("This server of a model stops soon because an admin has ended it.")
+
+
+@pytest.mark.parametrize(
+    ("with_leases", "scopes"),
+    [(False, ["custom:models:serve"]), (True, ["custom:models:serve", "custom:models:lease"])],
+)
+def test_the_hub_gives_the_gateway_the_scope_only_where_an_account_is_named(
+    with_leases: bool, scopes: list[str]
+) -> None:
+    (gateway,) = [each for each in roles([], with_model_leases=with_leases) if GATEWAY_SERVICE in each["services"]]
+    assert gateway["scopes"] == scopes
 
 
 def test_a_groups_account_has_its_user(tmp_path: Any) -> None:
