@@ -101,7 +101,10 @@ const models: JupyterFrontEndPlugin<void> = {
     app.commands.addCommand(OPEN_MODELS, {
       label: words.__("Open the Models"),
       describedBy: { args: { type: "object", properties: {} } },
-      execute: () => app.shell.activateById(widget.id),
+      execute: () => {
+        app.shell.activateById(widget.id);
+        widget.activate(); // Notebook only shows it
+      },
     });
     palette?.addItem({ command: OPEN_MODELS, category: "Sublet" });
   },

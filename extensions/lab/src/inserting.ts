@@ -23,8 +23,9 @@ export async function insertExample(code: string, { app, notebooks, lab, words }
   if (!panel) throw new Error(words.__("No notebook could be opened."));
   await panel.context.ready;
   await panel.revealed;
-  app.shell.activateById(panel.id);
   insertCell(panel.content, code.trimEnd());
+  // After the insertion: what the activation gives the keyboard's focus to becomes the active cell.
+  app.shell.activateById(panel.id);
   return open === null ? words.__("Inserted into a new notebook.") : words.__("Inserted. Shift Enter runs it.");
 }
 
@@ -40,7 +41,6 @@ function insertCell(notebook: Notebook, code: string): void {
   if (active?.type !== "code" || active.sharedModel.getSource().trim()) NotebookActions.insertBelow(notebook);
   if (notebook.activeCell?.model.type !== "code") NotebookActions.changeCellType(notebook, "code");
   notebook.activeCell?.model.sharedModel.setSource(code);
-  notebook.mode = "edit";
-  notebook.activate();
+  notebook.mode = "command";
   void notebook.scrollToItem(notebook.activeCellIndex);
 }

@@ -5,7 +5,17 @@ import * as React from "react";
 
 import { useDoing } from "./hooks";
 import { flavorsPage } from "./links";
-import { acceptedText, type Place, placeOf, priceText, shortOf, shortText, sizeText, tagsOf } from "./models";
+import {
+  acceptedText,
+  memoryText,
+  type Place,
+  placeOf,
+  priceText,
+  shortOf,
+  shortText,
+  sizeText,
+  tagsOf,
+} from "./models";
 import type { Lease, Model, Offer } from "./routes";
 import type { Words } from "./format";
 
@@ -86,6 +96,7 @@ function Facts(props: { model: Model; words: Words; children: React.ReactNode })
   const { model, words, children } = props;
   const facts: [string, React.ReactNode][] = [
     [words.__("Size"), sizeText(model, words)],
+    [words.__("Memory"), memoryText(model, words)],
     [words.__("Price"), priceText(model, words)],
     [words.__("Licence"), children],
   ];

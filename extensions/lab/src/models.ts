@@ -118,21 +118,18 @@ export function sizeText(model: Model, words: Words): string {
   return parts.filter(Boolean).join(", ");
 }
 
-/** What a call costs by tokens, and what loading takes of the GPU's memory. */
-export function priceText(model: Model, words: Words): string {
-  const { served, memory_bytes, size_bytes } = model;
-  const parts: string[] = [];
-  if (served) {
-    const { input_microunits_per_million_tokens: input, output_microunits_per_million_tokens: output } = served;
-    const price = (micros: number) => money(micros, served.currency);
-    parts.push(
-      input === 0 && output === 0
-        ? words.__("calls are free")
-        : words.__("%1 in, %2 out, per million tokens", price(input), price(output)),
-    );
-  }
-  if (size_bytes > 0 && memory_bytes > 0) parts.push(words.__("%1 of memory to load", bytes(memory_bytes)));
-  return parts.join("; ");
+/** What a call costs, by tokens. */
+export function priceText({ served }: Model, words: Words): string {
+  if (!served) return "";
+  const { input_microunits_per_million_tokens: input, output_microunits_per_million_tokens: output } = served;
+  if (input === 0 && output === 0) return words.__("calls are free");
+  const price = (micros: number) => money(micros, served.currency);
+  return words.__("%1 in, %2 out, per million tokens", price(input), price(output));
+}
+
+/** What loading takes of the GPU's memory. */
+export function memoryText({ size_bytes, memory_bytes }: Model, words: Words): string {
+  return size_bytes > 0 && memory_bytes > 0 ? words.__("%1 to load it", bytes(memory_bytes)) : "";
 }
 
 /** By whom a licence was accepted. */

@@ -24,7 +24,7 @@ const LIST_MS = 60_000;
 const FIND = "sublet-Models-find";
 
 export class ModelsTab extends ReactWidget {
-  private readonly kept: Kept = { filter: ALL, list: null };
+  private readonly kept: Kept = { filter: ALL, list: null, goToFind: false };
 
   constructor(private readonly props: ModelsProps) {
     super();
@@ -38,7 +38,9 @@ export class ModelsTab extends ReactWidget {
   }
 
   protected onActivateRequest(): void {
-    (this.node.querySelector<HTMLElement>(`.${FIND}`) ?? this.node).focus();
+    const find = this.node.querySelector<HTMLElement>(`.${FIND}`);
+    (find ?? this.node).focus();
+    this.kept.goToFind = find === null; // as soon as it is there
   }
 
   protected onAfterShow(): void {
@@ -59,6 +61,8 @@ export class ModelsTab extends ReactWidget {
 interface Kept {
   filter: Filter;
   list: Models | null;
+  /** Whether the tab was opened before it had a field to type in. */
+  goToFind: boolean;
 }
 
 function ModelsContent({ session, words, insert, kept }: ModelsProps & { kept: Kept }): React.JSX.Element {
@@ -74,9 +78,17 @@ function ModelsContent({ session, words, insert, kept }: ModelsProps & { kept: K
     kept.filter = filter;
     kept.list = list;
   }, [filter, list]);
+  const content = React.useRef<HTMLDivElement>(null);
+  React.useEffect(() => {
+    const find = content.current?.querySelector<HTMLElement>(`.${FIND}`);
+    if (!find || !kept.goToFind) return;
+    kept.goToFind = false;
+    // Not where the keyboard has gone elsewhere meanwhile.
+    if (content.current?.closest(".sublet-Panel")?.contains(document.activeElement)) find.focus();
+  });
   const shown = list ? found(list, filter, lease, offers) : [];
   return (
-    <div className="sublet-Panel-content" onKeyDown={moveFocus}>
+    <div className="sublet-Panel-content" ref={content} onKeyDown={moveFocus}>
       <h2>{words.__("Models")}</h2>
       {read.fault && (
         <div className="sublet-fault" role="alert">

@@ -5,6 +5,7 @@ import {
   ALL,
   families,
   found,
+  memoryText,
   openedText,
   parameters,
   placeOf,
@@ -123,8 +124,9 @@ test("sizes and prices", () => {
   expect([parameters(1_235_814_400), parameters(8_405_568), parameters(999)]).toEqual(["1.2B", "8.4M", "999"]);
   expect(sizeText(sam, words)).toBe("1.2B parameters, bfloat16, 2.5 GiB on disk");
   expect(sizeText(model("c", { parameters: 0, dtype: "", size_bytes: 0 }), words)).toBe("");
-  expect(priceText(tiny, words)).toBe("$0.10 in, $0.30 out, per million tokens; 3 GiB of memory to load");
-  expect(priceText(sam, words)).toBe("3 GiB of memory to load");
+  expect(priceText(tiny, words)).toBe("$0.10 in, $0.30 out, per million tokens");
+  expect(priceText(sam, words)).toBe("");
+  expect([memoryText(sam, words), memoryText(remote, words)]).toEqual(["3 GiB to load it", ""]);
   const free = { ...served, input_microunits_per_million_tokens: 0, output_microunits_per_million_tokens: 0 };
   expect(priceText(model("d", { served: free, size_bytes: 0 }), words)).toBe("calls are free");
 });
