@@ -149,11 +149,13 @@ def test_stop_ends_what_does_not_want_to(machine: Machine) -> None:
 def test_a_server_ends_when_the_process_that_needs_it_is_killed(machine: Machine) -> None:
     """Nobody asked for that end, so it is the server's own; its deadline is far away."""
     with subprocess.Popen(["sleep", "600"]) as owner:
-        lease_id = machine.start("sleep", "600", owner=owner.pid)
-        before_ms = records.boottime_ms()
-        until(lambda: records.boottime_ms() > before_ms + 600, "the parent to have looked twice")
-        assert machine.seen(lease_id).running
-        owner.kill()
+        try:
+            lease_id = machine.start("sleep", "600", owner=owner.pid)
+            before_ms = records.boottime_ms()
+            until(lambda: records.boottime_ms() > before_ms + 600, "the parent to have looked twice")
+            assert machine.seen(lease_id).running
+        finally:
+            owner.kill()
     observed = machine.ended(lease_id)
     assert observed.cause == "exited"
     assert "is gone" in machine.log(lease_id)

@@ -206,20 +206,31 @@ async def test_a_lease_whose_server_can_not_be_started_is_given_back(
     assert leases.given_back == [("a" * 32, False)]
 
 
-async def test_leases_without_a_living_gateway_are_ended_and_no_others(machine_settings: Settings) -> None:
+@pytest.fixture
+def neighbour() -> Iterator[subprocess.Popen[bytes]]:
+    """Another gateway, as far as the system tells."""
+    with subprocess.Popen(["sleep", "600"]) as process:
+        yield process
+        process.kill()
+
+
+async def test_leases_without_a_living_gateway_are_ended_and_no_others(
+    machine_settings: Settings, neighbour: subprocess.Popen[bytes]
+) -> None:
     machine = ThisMachine(machine_settings, None)
-    mine, dead, older = (machine._make_folder(TINY).name for _ in range(3))
-    with subprocess.Popen(["sleep", "600"]) as other:  # noqa: ASYNC220 - it blocks nothing
-        owner = {"pid": other.pid, "ticks": processes.start_ticks(other.pid), "boot": processes.boot_id()}
-        folder = machine_settings.gateway_dir / "local"
-        (folder / dead / "owner").write_text(json.dumps(owner))
-        (folder / older / "owner").write_text(json.dumps({**owner, "pid": os.getpid()}))  # its pid is ours now
-        ids = {mine: "1", dead: "2", older: "3", "never-made": "4", "../local": "5"}
-        leases = FakeLeases(machine_settings, there=ids)
-        await ThisMachine(machine_settings, leases).tidy()
-        assert sorted(leases.given_back) == [("3", True), ("4", True), ("5", True)]
-        assert {each.name for each in folder.iterdir()} == {mine, dead}
-        other.kill()
+    mine, theirs, older = (machine._make_folder(TINY).name for _ in range(3))
+    pid = neighbour.pid
+    owner = {"pid": pid, "ticks": processes.start_ticks(pid), "boot": processes.boot_id()}
+    folder = machine_settings.gateway_dir / "local"
+    (folder / theirs / "owner").write_text(json.dumps(owner))
+    (folder / older / "owner").write_text(json.dumps({**owner, "pid": os.getpid()}))  # its pid is ours now
+    ids = {mine: "1", theirs: "2", older: "3", "never-made": "4", "../local": "5"}
+    leases = FakeLeases(machine_settings, there=ids)
+    await ThisMachine(machine_settings, leases).tidy()
+    assert sorted(leases.given_back) == [("3", True), ("4", True), ("5", True)]
+    assert {each.name for each in folder.iterdir()} == {mine, theirs}
+    neighbour.kill()
+    neighbour.wait(30)
     leases.given_back.clear()
     await ThisMachine(machine_settings, leases).tidy()
     assert ("2", True) in leases.given_back
