@@ -90,13 +90,13 @@ const models: JupyterFrontEndPlugin<void> = {
   optional: [ICommandPalette, INotebookTracker, ILabShell],
   activate: (
     app: JupyterFrontEnd,
-    { session, words }: ISublet,
+    { session, doings, words }: ISublet,
     palette: ICommandPalette | null,
     notebooks: INotebookTracker | null,
     lab: ILabShell | null,
   ): void => {
     const insert = (code: string) => insertExample(code, { app, notebooks, lab, words });
-    const widget = new ModelsTab({ session, words, insert });
+    const widget = new ModelsTab({ session, doings, words, insert });
     app.shell.add(widget, "right", { rank: 901 });
     app.commands.addCommand(OPEN_MODELS, {
       label: words.__("Open the Models"),

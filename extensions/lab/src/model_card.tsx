@@ -27,16 +27,19 @@ export interface CardProps {
   readonly words: Words;
   /** Puts code into a notebook; gives what to say of it. */
   readonly insert: (code: string) => Promise<string>;
+  /** Stops this server and leads to the flavors, if that is what is wished. */
+  readonly switchFlavor: () => Promise<string | null>;
   /** Shows the licence; gives what came of it, null for nothing. */
   readonly read: (model: Model) => Promise<string | null>;
 }
 
 export function ModelCard(props: CardProps): React.JSX.Element {
-  const { model, here, lease, offers, words, insert, read } = props;
+  const { model, here, lease, offers, words, insert, read, switchFlavor } = props;
   const { busy, said, run } = useDoing();
   const place = placeOf(model, here);
   const enough = shortOf(model, lease, offers);
   const put = () => run(() => insert(model.example));
+  const move = () => run(switchFlavor);
   const openLicence = () => run(() => read(model));
   const heading = `sublet-model-${model.name}`;
   return (
@@ -64,9 +67,9 @@ export function ModelCard(props: CardProps): React.JSX.Element {
         <p className="sublet-tip">
           {shortText(model, enough, words)}{" "}
           {enough.length > 0 && flavorsPage() && (
-            <a className="sublet-link" href={flavorsPage() ?? ""} target="_blank" rel="noopener">
-              {words.__("See the flavors")}
-            </a>
+            <button type="button" className="sublet-button sublet-small" aria-disabled={busy} onClick={move}>
+              {words.__("Switch flavor")}
+            </button>
           )}
         </p>
       )}

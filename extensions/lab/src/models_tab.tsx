@@ -3,6 +3,7 @@
 import { ReactWidget } from "@jupyterlab/ui-components";
 import * as React from "react";
 
+import type { Doings } from "./doings";
 import type { Words } from "./format";
 import { useRead, useView } from "./hooks";
 import { modelsIcon } from "./icon";
@@ -15,6 +16,7 @@ import type { Session } from "./session";
 
 export interface ModelsProps {
   readonly session: Session;
+  readonly doings: Doings;
   readonly words: Words;
   readonly insert: (code: string) => Promise<string>;
 }
@@ -65,7 +67,7 @@ interface Kept {
   goToFind: boolean;
 }
 
-function ModelsContent({ session, words, insert, kept }: ModelsProps & { kept: Kept }): React.JSX.Element {
+function ModelsContent({ session, doings, words, insert, kept }: ModelsProps & { kept: Kept }): React.JSX.Element {
   const [filter, setFilter] = React.useState(kept.filter);
   const view = useView(session);
   const lease = view.state?.lease ?? null;
@@ -117,6 +119,7 @@ function ModelsContent({ session, words, insert, kept }: ModelsProps & { kept: K
                 key={model.name}
                 {...{ model, lease, offers, words, insert }}
                 here={list.here}
+                switchFlavor={() => doings.switchFlavor()}
                 read={async each => {
                   const said = await readLicence(each, session.requests, words);
                   again(); // also where it was accepted elsewhere meanwhile

@@ -35,8 +35,9 @@ def test_a_model_is_found_with_its_terms_and_what_it_fits(
 ) -> None:
     page = open_notebook()
     tab = open_models(page)
-    rows = tab.get_by_role("listitem")
+    rows, find = tab.get_by_role("listitem"), tab.get_by_label("Find")
     expect(rows).to_have_count(3)
+    expect(find).to_be_focused()
     small, large, huge = (model(tab, title) for title in (FASTTEXT, LLAMA, SAM))
     expect(small).to_contain_text("calls are free")
     expect(small).to_contain_text("5 MiB to load it")
@@ -49,6 +50,10 @@ def test_a_model_is_found_with_its_terms_and_what_it_fits(
         "It fits: Two H100. It can be called from here all the same."
     )
     expect(huge.locator(".sublet-tip")).to_contain_text("No flavor here has so much memory.")
+    large.get_by_role("button", name="Switch flavor").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Move to another flavor?")
+    dialog.get_by_role("button", name="Cancel").click()
     picture(page, "models")
     in_theme(page, DARK)
     picture(page, "models-dark")
@@ -57,8 +62,7 @@ def test_a_model_is_found_with_its_terms_and_what_it_fits(
     page.set_viewport_size({"width": 1280, "height": 800})
     in_theme(page, "JupyterLab Light")
 
-    find = tab.get_by_label("Find")
-    expect(find).to_be_focused()
+    find.focus()
     page.keyboard.type("picture film")
     expect(rows).to_have_count(1)
     expect(tab.get_by_text("1 of 3 models")).to_be_visible()
