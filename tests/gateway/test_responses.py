@@ -118,7 +118,7 @@ def test_a_long_conversation_is_one_prompt() -> None:
 
 def test_pieces_are_told_from_frames_however_the_stream_is_split() -> None:
     delta = b'data: {"type":"response.output_text.delta","delta":"said \\".delta\\" twice"}\n\n'
-    frame = b'data: {"type":"response.in_progress","usage":null}\n\n: a comment\n\n'
+    frame = b'data: {"type":"response.in_progress","usage":null}\n\n: a comment\n\ndata: {"type":"response.done"}\n\n'
     whole = frame + 3 * delta + frame
     for size in (1, 7, 1000):
         reader = Events(piece=DELTA)

@@ -40,7 +40,7 @@ class Sink:
             return message
 
         client = Client(scope, counted, send)
-        await client.answer(str(len(await client.read(64 * MEBIBYTE))).encode(), JSON)
+        await client.answer(str(len(await client.read(64 * MEBIBYTE, lambda _size: None))).encode(), JSON)
 
 
 class Served:

@@ -18,6 +18,7 @@ from sublet_hub.gateway.errors import GatewayFailed, LicenceNotAccepted, ModelBu
 from sublet_hub.gateway.platform_api import Caller
 from sublet_hub.gateway.rates import Rates
 from sublet_hub.gateway.relay import Relay
+from sublet_hub.gateway.room import Room
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class _Gateway:
         self._catalogue = catalogue
         self._callers = callers
         self._rates = rates
+        self._room = Room()
         self._relay = relay
         self._in_flight = 0
 
@@ -83,9 +85,13 @@ class _Gateway:
             raise ModelBusy("Too many calls are being answered just now. Try again shortly.")
         caller = await self._callers.caller(client.header(b"authorization"))
         self._rates.count(caller.account)
-        asked = reading.read(endpoint, await client.read(reading.BODY_BYTES_MAX))
         try:
-            await self._relay.call(asked, caller, client)
+            with self._room.share(caller.account) as share:
+                body = await client.read(reading.BODY_BYTES_MAX, share.take)
+                share.take_parts(body)
+                asked = reading.read(endpoint, body)
+                del body  # of two copies one is enough, however long the call takes
+                await self._relay.call(asked, caller, client)
         except LicenceNotAccepted:
             # It may just have been accepted: ask anew the next time.
             self._callers.forget(client.header(b"authorization"))

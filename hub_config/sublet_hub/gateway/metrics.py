@@ -65,6 +65,7 @@ TOKEN_CHECKS = Counter(
     "sublet_gateway_token_checks", "Checks of callers' tokens: hit, miss, refused, unavailable.", ["result"],
     registry=REGISTRY,
 )  # fmt: skip
+BODY_BYTES = Gauge("sublet_gateway_body_bytes", "Memory that the bodies of long calls take now.", registry=REGISTRY)
 RATE_REFUSALS = Counter(
     "sublet_gateway_rate_refusals",
     "Calls refused since they came too fast, by whose rate: the account's, or the account's for one model.",
