@@ -25,6 +25,7 @@ from sublet_server.kernel_socket import KernelSocket
 from sublet_server.kernels import Kernels
 from sublet_server.loops import keep_going
 from sublet_server.minutes import Counting
+from sublet_server.model_handlers import MODEL_ROUTES
 from sublet_server.models import show_models
 from sublet_server.needed import keep_while_busy
 from sublet_server.outbox import Outbox, outbox_file, send_leftovers
@@ -121,7 +122,7 @@ class SubletServer(ExtensionApp):
         self._past = Past(self.api, self.state, past_file(os.environ), self._outcome, self.log)
 
     def initialize_handlers(self) -> None:
-        self.handlers.extend(ROUTES)
+        self.handlers.extend([*ROUTES, *MODEL_ROUTES])
 
     async def _start_jupyter_server_extension(self, serverapp: Any) -> None:
         """Begin, once the server's loop runs."""

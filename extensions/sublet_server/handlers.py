@@ -53,16 +53,22 @@ class SubletHandler(ExtensionHandlerMixin, APIHandler):
         }
         self.finish(json.dumps(document), set_content_type=PROBLEM_TYPE)
 
-    async def forward(self, method: str, path: str, document: object = None) -> Answer | None:
-        """Ask the platform and pass its answer on; None where that was a problem."""
+    async def asked(self, method: str, path: str, document: object = None) -> Answer | None:
+        """The platform's answer; None where there is none, and the browser has been told so."""
         if self.app.api is None:
             self.problem(503, "This server is not a lease of Sublet.")
             return None
         key = self.request.headers.get("Idempotency-Key")
         try:
-            answer = await self.app.api.ask(method, path, document, {"Idempotency-Key": key} if key else None)
+            return await self.app.api.ask(method, path, document, {"Idempotency-Key": key} if key else None)
         except PlatformAwayError as away:
             self.problem(503, f"{away} Your lease runs on by itself; try again shortly.")
+            return None
+
+    async def forward(self, method: str, path: str, document: object = None) -> Answer | None:
+        """Ask the platform and pass its answer on; None where that was a problem."""
+        answer = await self.asked(method, path, document)
+        if answer is None:
             return None
         self.pass_on(answer)
         return answer if answer.status < 400 else None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sublet_hub.catalog import default_quota, load_catalog, load_models
+from sublet_hub.catalog import check_model_leases, default_quota, load_catalog, load_models
 from sublet_hub.clock import Clock, SystemClock
 from sublet_hub.cluster.kube.warden import end_margin_ms
 from sublet_hub.credentials import read_secrets
@@ -57,6 +57,7 @@ def open_books(settings: Settings, clock: Clock | None = None) -> Iterator[Books
     Unavailable where the database doesn't answer.
     """
     catalog, models = load_catalog(settings), load_models(settings)
+    check_model_leases(models, settings, catalog)
     audit_key = bytes.fromhex(read_secrets(settings.data, settings.secrets_dir).audit_key)
     store = open_store(settings.database_url)
     try:

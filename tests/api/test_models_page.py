@@ -118,8 +118,9 @@ def test_a_groups_admin_accepts_for_the_group(platform: ApiPlatform, open_page: 
     assert [each.subject for each in accepting.listed(platform.books, None, 0, 9)] == [accounts.group("lab")]
 
 
-def test_the_link_of_a_refused_call_leads_to_the_licence(platform: ApiPlatform, open_page: Open) -> None:
-    page = open_page(platform, "alice", path="models#llama-big")
+@pytest.mark.parametrize("path", ["models?model=llama-big", "models#llama-big"])
+def test_the_link_of_a_refused_call_leads_to_the_licence(platform: ApiPlatform, open_page: Open, path: str) -> None:
+    page = open_page(platform, "alice", path=path)
     expect(page.get_by_role("dialog")).to_contain_text("Llama, big is under")
     page.get_by_role("button", name="I accept").click()
     expect(card(page, "Llama, big")).to_contain_text("accepted by you")

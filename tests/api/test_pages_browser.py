@@ -61,6 +61,22 @@ def test_a_running_lease_ticks(platform: ApiPlatform, open_page: Open) -> None:
     expect(cost).not_to_have_text(before)
 
 
+def test_a_models_server_is_shown_as_one(platform: ApiPlatform, open_page: Open) -> None:
+    lease = platform.lease("root", kind="worker", server_name="model:tiny-llama-3fa2")
+    page = open_page("root")
+    card = page.get_by_role("article", name="Lease of gpu-1x")
+    expect(card).to_contain_text("serves tiny-llama-3fa2")
+    expect(card.get_by_role("link", name="Open")).to_have_count(0)
+    card.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_role("dialog")).to_contain_text("It serves calls of a model")
+    page.get_by_role("dialog").get_by_role("button", name="Cancel").click()
+    leasing.order_end(platform.books, lease.id, at_ms=None, reason=EndReason.ADMIN, actor="test", why="")
+    expect(page.get_by_role("alert")).to_contain_text("New calls go to another server")
+    expect(page.get_by_role("table", name=re.compile("Your leases"))).to_contain_text("serves tiny-llama-3fa2")
+    rows = open_page("root", "admin").get_by_role("table", name=re.compile("Live leases")).locator("tbody tr")
+    expect(rows).to_contain_text("serves tiny-llama-3fa2")
+
+
 def test_one_stops_ones_own_lease_after_being_asked(platform: ApiPlatform, open_page: Open) -> None:
     lease = platform.lease("alice")
     page = open_page("alice")

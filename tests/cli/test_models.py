@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,27 @@ def test_models_are_added_listed_verified_and_removed(run: Run, store: Store, us
     assert run("models", "remove", "tiny").out == "tiny, revision r1: removed\n"
     gone = run("models", "remove", "tiny")
     assert (gone.code, "tiny is not in the store" in gone.err) == (1, True)
+
+
+def test_what_came_with_the_platform_is_taken_before_anything_is_fetched(
+    run: Run, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "starter" / "tiny", FILES)
+    write(tmp_path / "starter" / "llama", {**FILES, "config.json": b"{}"})
+    monkeypatch.setenv("SUBLET_STARTER_MODELS", str(tmp_path / "starter"))
+    monkeypatch.setenv("SUBLET_MODELS_SOURCE", str(tmp_path / "nowhere"))
+    added = run("models", "add", "--all")
+    assert (added.code, added.out) == (1, "tiny: added, 98 KiB\n")
+    assert f"There is no file {tmp_path / 'nowhere'}" in added.err, "these are other files of that name"
+    assert run("models", "path", "tiny").out == f"{store.folder_of(TINY)}\n"
+    lacking = run("models", "path", "llama")
+    assert (lacking.code, "llama is not in the store" in lacking.err) == (1, True)
+    assert "There is no model 'lama'" in run("models", "path", "lama").err
+
+
+def test_a_model_can_be_waited_for(run: Run, store: Store, usb: Path) -> None:
+    threading.Timer(0.5, lambda: write(store.folder_of(TINY), FILES)).start()
+    assert run("models", "path", "tiny", "--wait", "60").out == f"{store.folder_of(TINY)}\n"
 
 
 def test_damage_is_found_and_mended(run: Run, store: Store, usb: Path) -> None:

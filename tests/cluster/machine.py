@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 from typing import TypeVar
@@ -90,13 +91,15 @@ class Machine:
         hide: tuple[str, ...] = (),
         sandbox: Policy | None = None,
         offered: tuple[Path, ...] = (),
+        owner: int | None = None,
     ) -> str:
         """Start a lease; returns its id, once the server runs."""
         lease_id = f"lease-{next(self._ids)}"
         deadline_ms = records.wall_ms() + lasts_ms
         with self.platform() as cluster:
             folder = cluster.prepare(lease_id, deadline_ms)
-        command = spawn_command(folder, self._spec(argv, deadline_ms, hide, sandbox, offered))
+        spec = replace(self._spec(argv, deadline_ms, hide, sandbox, offered), owner=owner)
+        command = spawn_command(folder, spec)
         self.parents[lease_id] = subprocess.Popen(
             self.as_platform([*before, *command]),
             cwd=self.home,

@@ -315,3 +315,5 @@ def test_a_gpu_pod_without_a_lease_is_a_stray() -> None:
     assert stray_of(pod(None, metadata=bare, spec=early)) == Stray("miner", 3)
     assert stray_of(pod(None, metadata=bare, spec=with_gpus("2"), status={"phase": "Succeeded"})) is None
     assert stray_of(pod(RUNNING, spec=with_gpus("2"))) is None
+    serves = bare | {"labels": {"sublet.dev/serves": "llama-3.3-70b"}}
+    assert stray_of(pod(None, metadata=serves, spec=with_gpus("2"))) is None

@@ -146,6 +146,21 @@ def test_stop_ends_what_does_not_want_to(machine: Machine) -> None:
     assert processes_named(token) == []
 
 
+def test_a_server_ends_when_the_process_that_needs_it_is_killed(machine: Machine) -> None:
+    """Nobody asked for that end, so it is the server's own; its deadline is far away."""
+    with subprocess.Popen(["sleep", "600"]) as owner:
+        try:
+            lease_id = machine.start("sleep", "600", owner=owner.pid)
+            before_ms = records.boottime_ms()
+            until(lambda: records.boottime_ms() > before_ms + 600, "the parent to have looked twice")
+            assert machine.seen(lease_id).running
+        finally:
+            owner.kill()
+    observed = machine.ended(lease_id)
+    assert observed.cause == "exited"
+    assert "is gone" in machine.log(lease_id)
+
+
 def test_a_lease_stopped_before_its_start_never_starts(plain: Machine) -> None:
     with plain.platform() as cluster:
         cluster.prepare("lease-1", records.wall_ms() + 60_000)

@@ -33,6 +33,7 @@ GATED = Licence("gated", "Gated License", "7", "https://example.org/gated", gate
 PRICES = (200_000, 800_000)
 """Micro-units per million tokens, in and out."""
 CONTEXT, OUTPUT_MAX = 4096, 1024
+RARE_PER_MINUTE = 2
 CHAT = "/services/models/v1/chat/completions"
 
 
@@ -48,16 +49,18 @@ class Hub(FixedHub):
 
 
 def catalogue(*urls: str, concurrency: int = 16, gone: Sequence[str] = ()) -> ModelCatalogue:
-    """`tiny` and `gated`, served by all of these servers; `gone` by servers that are not there."""
+    """`tiny` and `gated`, served by all of these servers; `gone` by servers that are not there, and with it `half` by
+    both, and `rare`, which has a rate of its own."""
 
-    def model(name: str, licence: Licence, servers: Sequence[str]) -> Model:
+    def model(name: str, licence: Licence, servers: Sequence[str], per_minute: int | None = None) -> Model:
         upstreams = tuple(Upstream(url, "there") for url in servers)
-        serving = Serving(upstreams, CONTEXT, OUTPUT_MAX, *PRICES, concurrency)
+        serving = Serving(upstreams, CONTEXT, OUTPUT_MAX, *PRICES, concurrency, per_minute)
         return Model(name, name.title(), "Test", "Chat", "", licence, "transformers", serving=serving)
 
     models = [model("tiny", OPEN, urls), model("gated", GATED, urls)]
     if gone:
         models += [model("gone", OPEN, gone), model("half", OPEN, (*gone, *urls))]
+        models += [model("rare", OPEN, urls, RARE_PER_MINUTE)]
     return ModelCatalogue({each.name: each for each in models}, {each.name: each for each in (OPEN, GATED)})
 
 
@@ -73,6 +76,8 @@ def as_toml(models: ModelCatalogue) -> str:
             f"{name} = {json.dumps(getattr(model, name))}" for name in ("name", "title", "family", "task", "loader")
         ]
         lines += ["[models.serving]", *(f"{name} = {getattr(model.serving, name)}" for name in _SERVING_FIELDS)]
+        if model.serving.calls_per_minute is not None:
+            lines += [f"calls_per_minute = {model.serving.calls_per_minute}"]
         for each in model.serving.upstreams:
             what = f'start = "{each.start}"' if each.url is None else f'url = "{each.url}"'
             lines += ["[[models.serving.upstreams]]", what, f'model = "{each.model}"']

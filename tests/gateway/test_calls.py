@@ -90,7 +90,7 @@ def test_models_are_listed_as_openai_lists_them(world: World) -> None:
         listed = client.get(f"{API}/models").json()
         assert listed["object"] == "list"
         assert {each["id"]: each["licence_accepted"] for each in listed["data"]} == {
-            "tiny": True, "gated": False, "gone": True, "half": True,
+            "tiny": True, "gated": False, "gone": True, "half": True, "rare": True,
         }  # fmt: skip
         assert client.get(f"{API}/models/tiny").json()["id"] == "tiny"
         error_of(client.get(f"{API}/models/none"), 404, "not-found")

@@ -27,6 +27,7 @@ from tests.gateway.upstream import Upstream as Nobody
 NOTEBOOK_PYTHON = ROOT / ".venv-notebook" / "bin" / "python"
 MAKE = Path(__file__).with_name("make_toy.py")
 OPEN = Licence("open", "Open License", "1", "https://example.org/open")
+ALL = {"include_usage": True}
 MARK = "zyxmark-7b1f-content"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -87,6 +88,7 @@ def test_a_server_is_started_answers_and_is_stopped_when_idle(local: World) -> N
     wait_until(lambda: used(local.api, "ann", "toy")[0] == 2, 20, "both calls are booked")
     assert used(local.api, "ann", "toy")[2] == 9
     assert used(local.api, "ann", "toy")[1] > given
+    answers_otherwise_too(local)
 
     for each in servers(local):
         if "supervisor" not in " ".join(each.cmdline()):
@@ -98,6 +100,29 @@ def test_a_server_is_started_answers_and_is_stopped_when_idle(local: World) -> N
             assert MARK.encode() not in path.read_bytes(), path
     wait_until(lambda: servers(local) == [], 60, "it is stopped when nobody calls")
     wait_until(lambda: not list((local.data / "gateway" / "local").iterdir()), 20, "nothing of it is left")
+
+
+def answers_otherwise_too(local: World) -> None:
+    """Responses and completions, whole and streamed, each with its own record of use."""
+    token = local.user("eva")
+    made = 0
+    with local.gateway.client(token) as client:
+        for stream in (False, True):
+            asked = {"model": "toy", "input": f"hello there {MARK}", "max_output_tokens": 3, "stream": stream}
+            answer = client.post("/services/models/v1/responses", json=asked)
+            assert answer.status_code == 200, answer.text
+            whole = events(answer.text)[-1]["response"] if stream else answer.json()
+            assert whole["model"] == "toy"
+            made += whole["usage"]["output_tokens"]
+            asked = {"model": "toy", "prompt": "hello there", "max_tokens": 3, "stream": stream}
+            answer = client.post(
+                "/services/models/v1/completions", json=asked | ({"stream_options": ALL} if stream else {})
+            )
+            assert answer.status_code == 200, answer.text
+            whole = events(answer.text)[-1] if stream else answer.json()
+            made += whole["usage"]["completion_tokens"]
+    wait_until(lambda: used(local.api, "eva", "toy")[0] == 4, 20, "all four are booked")
+    assert used(local.api, "eva", "toy")[2] == made
 
 
 def test_a_server_that_is_killed_is_started_again(local: World) -> None:

@@ -13,7 +13,7 @@ from sublet_hub.storage import quotas
 from tests.fixtures.api_platform import api_platform
 from tests.fixtures.site import wait_until
 from tests.gateway.conftest import SETTINGS, World
-from tests.gateway.running import Gateway, Hub, catalogue, events, prepare, said, stopped_after, used
+from tests.gateway.running import Gateway, Hub, catalogue, events, prepare, said, stopped_after, until_used, used
 from tests.gateway.test_misbehaving import leave_after
 from tests.gateway.upstream import upstream
 
@@ -56,3 +56,11 @@ def test_the_server_is_told_to_stop_and_what_it_made_is_booked(vllm: World) -> N
     assert (calls, given) == (1, 2)
     assert 3 <= booked <= made < 50
     assert made - booked <= 3, "what was under way when the caller left"
+
+
+def test_a_response_is_read_on_to_its_record_which_comes_at_its_end_only(vllm: World) -> None:
+    body = {"model": "tiny", "input": "[slow] two", "max_output_tokens": 8, "stream": True}
+    path, client = "/services/models/v1/responses", vllm.gateway.client(vllm.user("resp"))
+    with client, client.stream("POST", path, json=body) as answer:
+        next(line for line in answer.iter_lines() if "delta" in line)
+    until_used(vllm.api, (1, 2, 8), "resp")

@@ -72,6 +72,31 @@ class Upstream:
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return web.json_response({"object": "list", "data": data, "model": body["model"], "usage": usage})
 
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        """The Responses API, as Transformers' server has it: it streams unless it is told not to."""
+        body = await request.json()
+        self.asked.append(body)
+        words = _words({"max_tokens": body.get("max_output_tokens")}, "good")
+        text = str(body["input"])
+        usage = {"input_tokens": len(text.split()), "output_tokens": len(words), "total_tokens": 99}
+        said = {"id": "x", "object": "response", "model": body["model"], "status": "completed", "usage": usage}
+        if body.get("stream", True) is False:
+            self.sent_tokens += len(words)
+            return web.json_response({**said, "output": [{"type": "message", "content": " ".join(words)}]})
+        answer = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await answer.prepare(request)
+        begun: list[dict[str, Any]] = [{"type": "response.created", "response": {**said, "usage": None}}]
+        for event in [*begun, *({"type": "response.output_text.delta", "delta": f"{each} "} for each in words)]:
+            if "[slow]" in text:
+                await asyncio.sleep(PAUSE_SECONDS)
+            self.sent_tokens += "delta" in event
+            await answer.write(b"data: " + json.dumps(event, separators=(",", ":")).encode() + b"\n\n")
+        if "[cut]" not in text:
+            end = {"type": "response.completed", "response": {**said, "note": 'says "delta" and .delta'}}
+            await answer.write(b"data: " + json.dumps(end, separators=(",", ":")).encode() + b"\n\n")
+        await answer.write_eof()
+        return answer
+
     # ---------------------------------------------------------------- answers
 
     async def _answer(self, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
@@ -211,6 +236,7 @@ def upstream(*, is_vllm: bool = False, port: int = 0) -> Iterator[Upstream]:
         for path in ("/v1/chat/completions", "/v1/completions"):
             app.router.add_post(path, server.complete)
         app.router.add_post("/v1/embeddings", server.embed)
+        app.router.add_post("/v1/responses", server.respond)
         runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", port)

@@ -22,7 +22,7 @@ def user(name: str) -> Pod:
 
 
 HUB, PROXY, API, METER, CHECK = map(ours, ("hub", "proxy", "api", "meter", "check"))
-GATEWAY, MODELS = map(ours, ("gateway", "models"))
+GATEWAY, MODELS, SERVER = map(ours, ("gateway", "models", "model-server"))
 UPSTREAM = Pod({"app": "vllm"}, "models", {"kubernetes.io/metadata.name": "models"}, "10.244.7.7")
 ANNA, BERND = user("a"), user("b")
 DNS = Pod({"k8s-app": "kube-dns"}, "kube-system", {"kubernetes.io/metadata.name": "kube-system"})
@@ -157,6 +157,20 @@ WITH_EVERYTHING: list[tuple[End, End, int, bool]] = [
     (GATEWAY, ANNA, 8888, False),
     (ANNA, UPSTREAM, 8000, False),
     (MODELS, INTERNET, 443, True),
+    (GATEWAY, SERVER, 8000, True),
+    (GATEWAY, SERVER, 22, False),
+    (ANNA, SERVER, 8000, False),
+    (HUB, SERVER, 8000, False),
+    (PROXY, SERVER, 8000, False),
+    (API, SERVER, 8000, False),
+    (PROMETHEUS, SERVER, 8000, False),
+    (STRANGER, SERVER, 8000, False),
+    (SERVER, INTERNET, 443, False),
+    (SERVER, METADATA, 80, False),
+    (SERVER, API_SERVER_NAMED, 6443, False),
+    (SERVER, DNS, 53, False),
+    (SERVER, GATEWAY, 8084, False),
+    (SERVER, ANNA, 8888, False),
     (ANNA, MODELS, 8888, False),
     (BROWSER, PROXY, 8000, False),
     (Pod({}, "ingress", {"kubernetes.io/metadata.name": "ingress"}), PROXY, 8000, True),

@@ -25,7 +25,7 @@ def test_every_pod_is_restricted(files: tuple[Path, ...]) -> None:
     """https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted, and a read-only root."""
     found = pods(render(*files))
     ours = {"sublet-hub", "sublet-proxy", "sublet-api", "sublet-meter", "sublet-check"}
-    with_models = {"sublet-gateway", "sublet-models"} if EVERYTHING in files else set()
+    with_models = {"sublet-gateway", "sublet-models", *SERVERS} if EVERYTHING in files else set()
     assert {re.sub(r"^(sublet-models)-[0-9a-f]{10}$", r"\1", name) for name in found} == ours | with_models
     for name, pod in found.items():
         spec = pod["spec"]
@@ -46,6 +46,9 @@ def test_every_pod_is_restricted(files: tuple[Path, ...]) -> None:
             assert "memory" in each["resources"]["limits"]
             assert not any("hostPort" in port for port in each.get("ports", ()))
             assert "/tmp" in {mount["mountPath"] for mount in each["volumeMounts"]}
+
+
+SERVERS = {f"sublet-model-{name}" for name in ("llama-3-3-70b", "fasttext-lid-176", "sublet-tiny-llama")}
 
 
 def rules(objects: list[dict[str, Any]], kind: str, name: str) -> dict[tuple[str, ...], set[str]]:
@@ -141,6 +144,8 @@ def test_with_oauth_the_hub_is_shown_two_more() -> None:
     }
     for component in ("proxy", "api", "meter", "gateway"):
         assert shown(found[f"sublet-{component}"]) == {"sublet-secrets": SHOWN[component]}
+    for server in SERVERS:
+        assert shown(found[server]) == {}
 
 
 def test_the_secret_has_all_that_the_code_knows() -> None:

@@ -129,7 +129,7 @@ def test_the_catalogue_of_models_arrives_as_it_was(tmp_path: Path) -> None:
     objects = render(EVERYTHING)
     for name, text in named(objects, "ConfigMap", "sublet-models")["data"].items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    (model,) = load_models(settings_of(objects, "gateway", tmp_path)).served
+    model, *_ = load_models(settings_of(objects, "gateway", tmp_path)).served
     assert (model.name, model.licence.text_file) == ("llama-3.3-70b", "llama.txt")
     assert (tmp_path / "llama.txt").read_text(encoding="utf-8").strip() == "You may: {{ but not so }}."
 

@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 from jupyterhub.spawner import SpawnException
 
-from sublet_hub.cluster import gpus, processes, records
-from sublet_hub.hub import devices
+from sublet_hub.cluster import devices, gpus, processes, records
 from sublet_hub.models_store import Store
 from tests.hub.conftest import wait_for
 from tests.hub.fake_api import FakeApi

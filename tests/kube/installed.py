@@ -1,13 +1,11 @@
-"""Sublet installed by its chart in a namespace of its own, reached through a forwarded port."""
+"""Sublet installed by its chart in a namespace of its own, reached through a relay."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
-import socket
 import subprocess
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,11 +16,13 @@ import httpx
 
 from tests.fixtures.site import Site, wait_until
 from tests.kube.kubectl import Namespace
+from tests.kube.relay import Relay
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm" / "sublet"
 RELEASE = "sublet"
 INSTALL_SECONDS = 300
+PUBLIC_PORT = 80
 COMPONENTS = ("hub", "proxy", "api", "meter")
 
 IMAGES: Mapping[str, str] = {
@@ -92,13 +92,13 @@ class Installed(Site):
 
     namespace: Namespace
     values: dict[str, Any] = field(default_factory=values)
-    _port: int = 0
-    _forward: PortForward | None = None
+    _relay: Relay | None = None
     _secret: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        assert self._relay is not None, "it was not started"
+        return self._relay.url
 
     def credentials(self) -> dict[str, str]:
         if not self._secret:
@@ -145,9 +145,7 @@ class Installed(Site):
         """Install it and wait until all of it is ready."""
         self.helm("install", RELEASE, str(CHART), "-f", "-", "--create-namespace", "--wait", "--timeout", "240s")
         self._hang_up()
-        self._port = _free_port()
-        self._forward = PortForward(self.namespace.name, f"svc/{RELEASE}-proxy", self._port, 80)
-        self._forward.start()
+        self._relay = Relay(self.namespace.name, f"service/{RELEASE}-proxy", PUBLIC_PORT).begin()
         wait_until(self.answers, 60, f"the platform answers\n{self.log()}")
         return self
 
@@ -175,38 +173,8 @@ class Installed(Site):
         subprocess.run(["helm", "-n", self.namespace.name, "uninstall", RELEASE], capture_output=True, check=False)
 
     def _hang_up(self) -> None:
-        if self._forward is not None:
-            self._forward.stop()
-
-
-class PortForward(threading.Thread):
-    """`kubectl port-forward`, started again whenever the pod at its other end goes."""
-
-    def __init__(self, namespace: str, target: str, port: int, to: int) -> None:
-        super().__init__(name=f"port-forward {target}", daemon=True)
-        self._command = ["kubectl", "-n", namespace, "port-forward", target, f"{port}:{to}"]
-        self._ended = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._port = port
-
-    def run(self) -> None:
-        while not self._ended.wait(0.2):
-            self._process = subprocess.Popen(self._command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-            self._watch(self._process)
-
-    def _watch(self, process: subprocess.Popen[bytes]) -> None:
-        """Until it ends. It outlives the pod it leads to, and then says so at each connection: that ends it too."""
-        assert process.stderr is not None
-        for line in process.stderr:
-            if b"lost connection" in line or b"error forwarding" in line or b"an error occurred" in line:
-                process.kill()
-        process.wait()
-
-    def stop(self) -> None:
-        self._ended.set()
-        if self._process is not None:
-            self._process.kill()
-        self.join(10)
+        if self._relay is not None:
+            self._relay.stop()
 
 
 @contextmanager
@@ -217,10 +185,3 @@ def installed(namespace: Namespace, given: Mapping[str, Any] | None = None) -> I
         yield release.start()
     finally:
         release.stop()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
+
+from tests.kube.relay import Relay
 
 Object = dict[str, Any]
 """An object of Kubernetes, as its API gives it."""
@@ -161,19 +161,8 @@ class Namespace:
     @contextmanager
     def forwarded(self, target: str, port: int) -> Iterator[str]:
         """The address, on this machine, of a port of `pod/NAME` or `service/NAME`, while the block runs."""
-        command = ["kubectl", "-n", self.name, "port-forward", target, f":{port}", "--address=127.0.0.1"]
-        # Into a file: a line comes for each connection, and would fill a pipe that nobody reads.
-        with NamedTemporaryFile("r") as output, Path(output.name).open("w") as file:
-            process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT)
-            try:
-                until(lambda: process.poll() is not None or Path(output.name).read_text(), f"a way to {target}")
-                found = re.match(r"Forwarding from (127\.0\.0\.1:\d+)", Path(output.name).read_text())
-                if not found:
-                    raise KubectlFailed(f"kubectl port-forward {target}: {Path(output.name).read_text().strip()}")
-                yield f"http://{found[1]}"
-            finally:
-                process.terminate()
-                process.wait()
+        with Relay(self.name, target, port) as relay:
+            yield relay.url
 
     def describe(self) -> str:
         """What a failing test shows: events, pods, and the ends of all logs."""

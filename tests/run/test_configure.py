@@ -210,7 +210,7 @@ def test_what_the_hub_keeps_is_private(hub: Hub) -> None:
 def test_every_role_uses_only_scopes_of_ours_or_the_hubs() -> None:
     from jupyterhub.scopes import scope_definitions
 
-    used = {scope.partition("!")[0] for role in roles([]) for scope in role["scopes"]}
+    used = {scope.partition("!")[0] for role in roles([], with_model_leases=True) for scope in role["scopes"]}
     assert used - set(scope_definitions) - set(CUSTOM_SCOPES) == set()
 
 

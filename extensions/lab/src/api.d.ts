@@ -202,7 +202,8 @@ export interface paths {
         put?: never;
         /**
          * Request Lease
-         * @description Ask for a lease on a user's behalf; for spawners. An open lease of the same server is ended first.
+         * @description Ask for a lease on a user's behalf; for spawners. An open lease of the same server is ended first. The gateway
+         *     may ask for those of models' servers, for the user and account that the settings name.
          */
         post: operations["request_lease"];
         delete?: never;
@@ -309,8 +310,8 @@ export interface paths {
         /**
          * Stop Lease
          * @description Stop a lease: its owner at once or `at` a moment (planned 30 times an hour at most), a quota admin with notice
-         *     unless `immediately`, a spawner for a `reason`. At once means that the server is asked to end now, and may save
-         *     until the answer's `deadline_at`.
+         *     unless `immediately`, a spawner for a `reason`, the gateway that of a model's server. At once means that the
+         *     server is asked to end now, and may save until the answer's `deadline_at`.
          */
         post: operations["stop_lease"];
         delete?: never;

@@ -61,3 +61,32 @@ export function useDoing(): { busy: boolean; said: Said | null; run: (work: () =
 export function sentenceOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
+
+export interface Reading<T> {
+  readonly value: T | null;
+  readonly fault: string | null;
+}
+
+/** Read when first shown, when `key` changes, and then every `everyMs`. A later failure leaves what was read. */
+export function useRead<T>(read: () => Promise<T>, everyMs: number | null, key: string): Reading<T> {
+  const [reading, setReading] = React.useState<Reading<T>>({ value: null, fault: null });
+  React.useEffect(() => {
+    let shown = true;
+    const go = async () => {
+      try {
+        const value = await read();
+        if (shown) setReading({ value, fault: null });
+      } catch (error) {
+        const fault = sentenceOf(error);
+        if (shown) setReading(({ value }) => ({ value, fault }));
+      }
+    };
+    void go();
+    const timer = everyMs === null ? 0 : window.setInterval(() => void go(), everyMs);
+    return () => {
+      shown = false;
+      window.clearInterval(timer);
+    };
+  }, [key, everyMs]);
+  return reading;
+}

@@ -9,3 +9,13 @@ const svgstr = `<svg xmlns="http://www.w3.org/2000/svg" width="16" height="16" v
 </g></svg>`;
 
 export const subletIcon = new LabIcon({ name: "@sublet/lab:chip", svgstr });
+
+/** Layers, one on the other. */
+const layers = `<svg xmlns="http://www.w3.org/2000/svg" width="16" height="16" viewBox="0 0 16 16">
+<g class="jp-icon3 jp-icon-selectable" fill="#616161">
+<path d="M8 1 15 4.8 8 8.6 1 4.8z"/>
+<path d="M2.9 7 8 9.8 13.1 7 15 8 8 11.8 1 8z"/>
+<path d="M2.9 10.2 8 13l5.1-2.8 1.9 1L8 15l-7-3.8z"/>
+</g></svg>`;
+
+export const modelsIcon = new LabIcon({ name: "@sublet/lab:models", svgstr: layers });

@@ -6,6 +6,7 @@
 import { ILabShell, type JupyterFrontEnd, type JupyterFrontEndPlugin } from "@jupyterlab/application";
 import { ICommandPalette } from "@jupyterlab/apputils";
 import { IDocumentManager } from "@jupyterlab/docmanager";
+import { INotebookTracker } from "@jupyterlab/notebook";
 import { IStatusBar } from "@jupyterlab/statusbar";
 import { ITranslator, nullTranslator } from "@jupyterlab/translation";
 import { Token } from "@lumino/coreutils";
@@ -14,6 +15,8 @@ import { Widget } from "@lumino/widgets";
 import { Banners } from "./banner";
 import { Doings } from "./doings";
 import type { Words } from "./format";
+import { insertExample } from "./inserting";
+import { ModelsTab } from "./models_tab";
 import { Panel } from "./panel";
 import { Requests } from "./request";
 import { openDocuments, saveDocuments } from "./saving";
@@ -22,6 +25,7 @@ import { sleep } from "./tabs";
 import { Status } from "./status";
 
 const OPEN_PANEL = "sublet:open-panel";
+const OPEN_MODELS = "sublet:open-models";
 const SAVE_ALL = "sublet:save-all";
 const GO_TO_NOTICE = "sublet:go-to-notice";
 
@@ -78,6 +82,34 @@ const panel: JupyterFrontEndPlugin<void> = {
   },
 };
 
+const models: JupyterFrontEndPlugin<void> = {
+  id: "@sublet/lab:models",
+  description: "The models of the platform, with a cell to begin with.",
+  autoStart: true,
+  requires: [ISublet],
+  optional: [ICommandPalette, INotebookTracker, ILabShell],
+  activate: (
+    app: JupyterFrontEnd,
+    { session, doings, words }: ISublet,
+    palette: ICommandPalette | null,
+    notebooks: INotebookTracker | null,
+    lab: ILabShell | null,
+  ): void => {
+    const insert = (code: string) => insertExample(code, { app, notebooks, lab, words });
+    const widget = new ModelsTab({ session, doings, words, insert });
+    app.shell.add(widget, "right", { rank: 901 });
+    app.commands.addCommand(OPEN_MODELS, {
+      label: words.__("Open the Models"),
+      describedBy: { args: { type: "object", properties: {} } },
+      execute: () => {
+        app.shell.activateById(widget.id);
+        widget.activate(); // Notebook only shows it
+      },
+    });
+    palette?.addItem({ command: OPEN_MODELS, category: "Sublet" });
+  },
+};
+
 const status: JupyterFrontEndPlugin<void> = {
   id: "@sublet/lab:status",
   description: "Flavor, time left and money so far, always in sight.",
@@ -116,5 +148,5 @@ const banner: JupyterFrontEndPlugin<void> = {
   },
 };
 
-const plugins: JupyterFrontEndPlugin<unknown>[] = [session, panel, status, banner];
+const plugins: JupyterFrontEndPlugin<unknown>[] = [session, panel, models, status, banner];
 export default plugins;

@@ -23,7 +23,16 @@ export function homePage(): string | null {
 }
 
 export function usagePage(): string | null {
+  return service();
+}
+
+/** Of all models, or where one of them is shown. */
+export function modelsPage(model = ""): string | null {
+  return service("models" + (model ? `#${encodeURIComponent(model)}` : ""));
+}
+
+function service(path = ""): string | null {
   const prefix = PageConfig.getOption("hubPrefix");
   if (!prefix) return null;
-  return PageConfig.getOption("hubHost") + URLExt.join(prefix.replace(/hub\/?$/, ""), "services/sublet/");
+  return PageConfig.getOption("hubHost") + URLExt.join(prefix.replace(/hub\/?$/, ""), "services/sublet/") + path;
 }

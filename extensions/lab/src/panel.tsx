@@ -6,7 +6,7 @@ import * as React from "react";
 import type { Doings } from "./doings";
 import { gpus, localInput, moment, money, timeLeft, type Words } from "./format";
 import { GpuPlot } from "./gpu";
-import { sentenceOf, useDoing, useNow, useView } from "./hooks";
+import { useDoing, useNow, useRead, useView } from "./hooks";
 import { subletIcon } from "./icon";
 import { Limits } from "./limits";
 import { flavorsPage, usagePage } from "./links";
@@ -239,33 +239,4 @@ function Away({ view, words }: { view: View; words: Words }): React.JSX.Element 
       {sentence} {rest} {view.serverLost === null && view.state?.trouble}
     </p>
   );
-}
-
-interface Reading<T> {
-  readonly value: T | null;
-  readonly fault: string | null;
-}
-
-/** Read when first shown, when `key` changes, and then every `everyMs`. A later failure leaves what was read. */
-function useRead<T>(read: () => Promise<T>, everyMs: number | null, key: string): Reading<T> {
-  const [reading, setReading] = React.useState<Reading<T>>({ value: null, fault: null });
-  React.useEffect(() => {
-    let shown = true;
-    const go = async () => {
-      try {
-        const value = await read();
-        if (shown) setReading({ value, fault: null });
-      } catch (error) {
-        const fault = sentenceOf(error);
-        if (shown) setReading(({ value }) => ({ value, fault }));
-      }
-    };
-    void go();
-    const timer = everyMs === null ? 0 : window.setInterval(() => void go(), everyMs);
-    return () => {
-      shown = false;
-      window.clearInterval(timer);
-    };
-  }, [key, everyMs]);
-  return reading;
 }

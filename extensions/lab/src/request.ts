@@ -3,7 +3,18 @@
 import { URLExt } from "@jupyterlab/coreutils";
 import { ServerConnection } from "@jupyterlab/services";
 
-import type { Lease, Moment, Offer, Problem, Quota, SaveReport } from "./routes";
+import type {
+  Acceptance,
+  AcceptanceRequest,
+  Lease,
+  ModelDetail,
+  Models,
+  Moment,
+  Offer,
+  Problem,
+  Quota,
+  SaveReport,
+} from "./routes";
 
 /** The longest that an answer is waited for. The server itself asks the platform with a shorter limit. */
 const TIMEOUT_MS = 20_000;
@@ -31,6 +42,19 @@ export class Requests {
 
   flavors(): Promise<Offer[]> {
     return this.json<Offer[]>("flavors");
+  }
+
+  models(): Promise<Models> {
+    return this.json<Models>("models");
+  }
+
+  /** With the text of its licence, where the platform has it. */
+  model(name: string): Promise<ModelDetail> {
+    return this.json<ModelDetail>(`models/${encodeURIComponent(name)}`);
+  }
+
+  accept(name: string, licence: AcceptanceRequest): Promise<Acceptance> {
+    return this.json<Acceptance>(`models/${encodeURIComponent(name)}/acceptance`, licence);
   }
 
   /** Stop this lease now, or at a moment before its deadline. */

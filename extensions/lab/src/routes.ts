@@ -13,6 +13,10 @@ export type Quota = Schemas["OwnQuotaModel"];
 export type Account = Schemas["QuotaModel"];
 export type Limit = Schemas["LimitModel"];
 export type Offer = Schemas["OfferModel"];
+export type Model = Schemas["ModelSummary"];
+export type ModelDetail = Schemas["ModelDetail"];
+export type Acceptance = Schemas["AcceptanceModel"];
+export type AcceptanceRequest = Schemas["AcceptanceRequest"];
 export type Problem = Schemas["Problem"];
 
 /** RFC 3339, UTC. */
@@ -47,6 +51,13 @@ export interface ServerState {
   readonly previous: { readonly lease: Lease; readonly sentence: string } | null;
   readonly idle_minutes: number;
   readonly idle_stop: { readonly after_minutes: number } | null;
+}
+
+/** `GET sublet/models`. */
+export interface Models {
+  readonly models: readonly Model[];
+  /** Names of those whose files are on this server. */
+  readonly here: readonly string[];
 }
 
 /** `event: save`: save all open documents now, then `POST sublet/saved`. */

@@ -98,11 +98,11 @@ volumeMounts:
   value: kubernetes
 - name: SUBLET_DATA
   value: /var/lib/sublet
-{{- if has $component (list "hub" "api" "meter" "gateway" "models") }}
+{{- if has $component (list "hub" "api" "meter" "gateway" "models" "model-server") }}
 - name: SUBLET_CONFIG_FILE
   value: /etc/sublet/sublet.toml
 {{- end }}
-{{- if eq $component "models" }}
+{{- if has $component (list "models" "model-server") }}
 - name: SUBLET_MODELS_DIR
   value: /models
 {{- end }}
@@ -161,11 +161,11 @@ volumeMounts:
   projected:
     defaultMode: 0440
     sources:
-      {{- if and (has $component (list "hub" "api" "gateway" "models")) (include "sublet.models" $root) }}
+      {{- if and (has $component (list "hub" "api" "gateway" "models" "model-server")) (include "sublet.models" $root) }}
       - configMap:
           name: {{ include "sublet.fullname" $root }}-models
       {{- end }}
-      {{- if has $component (list "hub" "api" "meter" "gateway" "models") }}
+      {{- if has $component (list "hub" "api" "meter" "gateway" "models" "model-server") }}
       - configMap:
           name: {{ include "sublet.fullname" $root }}-settings
           items:

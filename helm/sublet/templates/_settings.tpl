@@ -43,6 +43,10 @@ kube_home_storage_class: {{ . | quote }}
 {{- with include "sublet.models.claim" . }}
 kube_models_claim: {{ . | quote }}
 {{- end }}
+{{- if .Values.models.servers }}
+kube_model_servers:
+  {{- include "sublet.servers.addresses" . | nindent 2 }}
+{{- end }}
 {{- with include "sublet.priorityClass" (list . "guaranteed") }}
 kube_priority_class_guaranteed: {{ . | quote }}
 {{- end }}

@@ -46,6 +46,7 @@ from sublet_hub.api.shelf import Shelf
 from sublet_hub.api.stream import StreamTimes
 from sublet_hub.api.streams import Streams
 from sublet_hub.domain.errors import PublicError
+from sublet_hub.domain.model_leases import Holder
 from sublet_hub.storage.books import Books
 
 OAUTH = OAuthClient(client_id="service-sublet", redirect_uri=CALLBACK)
@@ -62,6 +63,7 @@ class Options:
     `token_cache_seconds`: how long the hub's word is believed. `inline_reads`: do short reads on the event loop,
     for databases in a local file. `contact`: whom the pages tell people to ask for more.
     `event_streams_max`: how many event streams may be open. `shelf`: what there is of the catalogue's models.
+    `model_holder`: whose the leases of models' servers are.
     """
 
     session_key: bytes = field(repr=False)
@@ -70,6 +72,7 @@ class Options:
     monotonic: Callable[[], float] = time.monotonic
     contact: str = "the administrator of this platform"
     event_streams_max: int = 100
+    model_holder: Holder | None = None
     stream_times: StreamTimes = field(default_factory=StreamTimes)
     shelf: Shelf = field(default_factory=Shelf)
 
@@ -96,6 +99,7 @@ def create_app(books: Books, hub: Hub, options: Options) -> FastAPI:
         metrics=metrics,
         streams=Streams(database, metrics, options.event_streams_max, options.stream_times),
         shelf=options.shelf,
+        model_holder=options.model_holder,
     )
     app.state.contact = options.contact
     _add_routes(app)

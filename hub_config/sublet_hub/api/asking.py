@@ -16,6 +16,7 @@ from sublet_hub.api.session import CSRF_HEADER, HUB_SESSION_COOKIE, Sessions
 from sublet_hub.api.shelf import Shelf
 from sublet_hub.api.streams import Streams
 from sublet_hub.domain.errors import NotAllowed, NotSignedIn
+from sublet_hub.domain.model_leases import Holder
 
 READS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -31,6 +32,8 @@ class Api:
     metrics: Metrics
     streams: Streams
     shelf: Shelf
+    model_holder: Holder | None = None
+    """Whose the leases of models' servers are."""
 
     @property
     def now_ms(self) -> int:

@@ -20,8 +20,9 @@ QUOTAS_READ = "custom:quotas:read"
 QUOTAS_WRITE = "custom:quotas:write"
 LEASES_WRITE = "custom:leases:write"
 MODELS_SERVE = "custom:models:serve"
+MODELS_LEASE = "custom:models:lease"
 LICENCES_WRITE = "custom:licences:write"
-OURS = frozenset({QUOTAS_READ, QUOTAS_WRITE, LEASES_WRITE, MODELS_SERVE})
+OURS = frozenset({QUOTAS_READ, QUOTAS_WRITE, LEASES_WRITE, MODELS_SERVE, MODELS_LEASE})
 
 MOST_KEPT = 10_000
 """Entries of each cache: a few megabytes."""
@@ -52,6 +53,11 @@ class Principal:
     @property
     def spawns(self) -> bool:
         return LEASES_WRITE in self.scopes
+
+    @property
+    def leases_for_models(self) -> bool:
+        """Whether they may hold leases of models' servers, which are all of one user and account."""
+        return MODELS_LEASE in self.scopes
 
     @property
     def server(self) -> str | None:

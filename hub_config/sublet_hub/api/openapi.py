@@ -19,7 +19,8 @@ Leases, quotas, usage and notices of a Sublet platform.
 
 Show a hub token as `Authorization: Bearer TOKEN` (or `token TOKEN`). It needs `access:services!service=sublet`, or
 one of `custom:quotas:read` (see everybody's), `custom:quotas:write` (set quotas, stop leases),
-`custom:leases:write` (ask for leases on behalf of users; for spawners) and `custom:models:serve` (for the gateway).
+`custom:leases:write` (ask for leases on behalf of users; for spawners), `custom:models:serve` and
+`custom:models:lease` (both for the gateway).
 
 Amounts are integers in the unit that their name ends with. Times are RFC 3339, UTC. Errors are problem documents
 (RFC 9457) with a stable `type`. Lists are paged by the `Link` header. Unknown fields and query parameters are

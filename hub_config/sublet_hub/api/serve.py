@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import logging
-import resource
-import signal
 import socket
 import sys
-from types import FrameType
 
 import uvicorn
 import uvloop
@@ -17,9 +14,10 @@ from sublet_hub.api.app import OAUTH, Options, create_app
 from sublet_hub.api.asking import Api
 from sublet_hub.api.hub_client import HttpHub
 from sublet_hub.api.shelf import Shelf
+from sublet_hub.catalog import model_holder
 from sublet_hub.credentials import CredentialsError, Secrets, read_secrets
 from sublet_hub.domain.errors import Unavailable
-from sublet_hub.http_protocol import HangingUp
+from sublet_hub.http_service import allow_files, outlive_signals, uvicorn_config
 from sublet_hub.settings import Settings, SettingsError
 from sublet_hub.storage.books import Books
 from sublet_hub.wiring import open_books
@@ -37,8 +35,7 @@ def serve(settings: Settings) -> None:
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would log every user's name that the hub is asked about
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, _noted)
+    outlive_signals()
     _allow_connections(settings.event_streams_max)
     try:
         secrets = read_secrets(settings.data, settings.secrets_dir)
@@ -57,23 +54,17 @@ def _serve(books: Books, secrets: Secrets, settings: Settings) -> None:
         contact=settings.contact,
         event_streams_max=settings.event_streams_max,
         shelf=Shelf.of(settings, books.models),
+        model_holder=model_holder(settings),
     )
     uvloop.run(_until_stopped(create_app(books, hub, options), hub, settings))
 
 
 def _allow_connections(streams: int) -> None:
-    """Let the process have a file open for each event stream, as far as it may raise that by itself."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    """Let the process have a file open for each event stream, or say that it can't."""
     wanted = streams + OTHER_FILES
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    allowed = allow_files(wanted)
     if allowed < wanted:
         log.warning("%d event streams are set, but only %d files may be open (ulimit -n)", streams, allowed)
-
-
-def _noted(_signal: int, _frame: FrameType | None) -> None:
-    """Nothing: uvicorn, once it has stopped, sends the signal again to whoever handled it before."""
 
 
 async def _until_stopped(app: FastAPI, hub: HttpHub, settings: Settings) -> None:
@@ -97,18 +88,4 @@ class ApiServer(uvicorn.Server):
 
 
 def server_config(app: FastAPI, settings: Settings) -> uvicorn.Config:
-    """No access log: who asked for what is in the metrics, without names."""
-    return uvicorn.Config(
-        app,
-        host=settings.internal_host,
-        port=settings.api_port,
-        http=HangingUp,
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        server_header=False,
-        log_config=None,
-        proxy_headers=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=settings.stop_timeout_seconds,
-    )
+    return uvicorn_config(app, settings.internal_host, settings.api_port, stop_seconds=settings.stop_timeout_seconds)

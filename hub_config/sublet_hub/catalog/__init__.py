@@ -3,6 +3,7 @@
 Format: see `starter_toml`, which is what a new platform gets, and docs/settings.md.
 """
 
+from sublet_hub.catalog.model_leases import check_model_leases, model_holder
 from sublet_hub.catalog.models import load_models, read_models
 from sublet_hub.catalog.reading import load_catalog, load_placements
 from sublet_hub.catalog.starter import STARTER_MODELS, FoundDevice, default_quota, starter_toml
@@ -10,10 +11,12 @@ from sublet_hub.catalog.starter import STARTER_MODELS, FoundDevice, default_quot
 __all__ = [
     "STARTER_MODELS",
     "FoundDevice",
+    "check_model_leases",
     "default_quota",
     "load_catalog",
     "load_models",
     "load_placements",
+    "model_holder",
     "read_models",
     "starter_toml",
 ]

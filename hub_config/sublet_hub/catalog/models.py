@@ -11,8 +11,11 @@ from typing import Annotated, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from sublet_hub.catalog.model_servers import with_servers
 from sublet_hub.catalog.reading import explain, refuse_twins
 from sublet_hub.catalog.strict import StrictTable
+from sublet_hub.catalog.tables import Name
+from sublet_hub.domain.flavors import Tier
 from sublet_hub.domain.models import (
     NO_MODELS,
     Licence,
@@ -84,6 +87,8 @@ class UpstreamTable(StrictTable):
     model: Annotated[str, Field(min_length=1, max_length=200)] | None = None
     api_key_variable: Variable | None = None
     start: Start | None = None
+    flavor: Name | None = None
+    tier: Tier | None = None
 
     @model_validator(mode="after")
     def _is_there_or_started(self) -> Self:
@@ -91,22 +96,28 @@ class UpstreamTable(StrictTable):
             raise ValueError("give either url, of a server that is there, or start, for one that we start")
         if self.start is not None and self.api_key_variable is not None:
             raise ValueError("api_key_variable goes with url only")
+        if self.start is None and self.flavor is not None:
+            raise ValueError("flavor goes with start only: a server that is there is no lease of ours")
+        if self.flavor is None and self.tier is not None:
+            raise ValueError("tier goes with flavor only")
         return self
 
     def to_domain(self, name: str) -> Upstream:
         url = None if self.url is None else self.url.rstrip("/")
-        return Upstream(url, self.model or name, self.api_key_variable, self.start)
+        tier = self.tier or Tier.SURPLUS
+        return Upstream(url, self.model or name, self.api_key_variable, self.start, self.flavor, tier)
 
 
 class ServingTable(StrictTable):
     """The table `[models.serving]`."""
 
-    upstreams: Annotated[tuple[UpstreamTable, ...], Field(min_length=1, max_length=64)]
+    upstreams: Annotated[tuple[UpstreamTable, ...], Field(max_length=64)] = ()
     context_tokens: Tokens
     output_tokens_max: Tokens
     input_microunits_per_million_tokens: Price = 0
     output_microunits_per_million_tokens: Price = 0
     concurrency: Annotated[int, Field(ge=1, le=10_000, strict=True)] = 16
+    calls_per_minute: Annotated[int, Field(ge=1, le=10**6, strict=True)] | None = None
 
     @model_validator(mode="after")
     def _output_within_context(self) -> Self:
@@ -122,6 +133,7 @@ class ServingTable(StrictTable):
             self.input_microunits_per_million_tokens,
             self.output_microunits_per_million_tokens,
             self.concurrency,
+            self.calls_per_minute,
         )
 
 
@@ -185,11 +197,11 @@ def load_models(settings: Settings) -> ModelCatalogue:
     path = settings.models_toml
     if settings.models_file is None and not path.exists():
         return NO_MODELS
-    return read_models(path)
+    return with_servers(read_models(path), settings)
 
 
 def read_models(path: Path) -> ModelCatalogue:
-    """The models of a catalogue file; SettingsError as above."""
+    """The models of a catalogue file, as it has them; SettingsError as above."""
     try:
         with path.open("rb") as file:
             content = tomllib.load(file)

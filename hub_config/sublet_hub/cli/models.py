@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -35,10 +36,12 @@ from sublet_hub.models_store.adding import Adding
 from sublet_hub.models_store.describing import Said, described
 from sublet_hub.models_store.keeping import problems_of, publish
 from sublet_hub.models_store.keeping import remove as remove_stored
-from sublet_hub.models_store.sources import source_from
+from sublet_hub.models_store.sources import at_hand, source_from
 from sublet_hub.settings import Settings, SettingsError
 
 TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105 - its name, not a token
+LOOK_SECONDS = 1.0
+"""Between two looks for a model that is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,7 @@ def models() -> None:
 @click.option(
     "--from", "source", metavar="SOURCE",
     help="A folder, an http(s):// address, or hub. {name}, {revision} and {repository} in it stand for the model's."
-    " Default: the setting models_source.",
+    " Default: what came with Sublet itself, else the setting models_source.",
 )  # fmt: skip
 @click.option("--again", is_flag=True, help="Fetch it anew though it is there, and put it in the old one's place.")
 def add(names: tuple[str, ...], everything: bool, source: str | None, again: bool) -> None:
@@ -138,15 +141,15 @@ def add(names: tuple[str, ...], everything: bool, source: str | None, again: boo
         raise UsageProblem("Name the models to add, or give --all.")
     shelf = _shelf()
     wanted = shelf.chosen(names)
-    chosen = source_from(
-        source or shelf.settings.models_source, shelf.settings.models_hub_url, os.environ.get(TOKEN_VARIABLE)
-    )
+    settings = shelf.settings
+    chosen = source_from(source or settings.models_source, settings.models_hub_url, os.environ.get(TOKEN_VARIABLE))
     failed = False
     with _explained(), Bar() as bar:
         publish(shelf.store, shelf.catalogue)  # a long fetch keeps no server from starting for want of a folder
         for model in wanted:
+            own = None if source else at_hand(settings.starter_models, model)
             try:
-                added = Adding(shelf.store, model, chosen, bar, again=again).run()
+                added = Adding(shelf.store, model, own or chosen, bar, again=again).run()
             except StoreError as error:
                 if len(wanted) == 1:
                     raise
@@ -190,6 +193,25 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
     Output(as_json).show([asdict(each) for each in report], lambda: verified_lines(report))
     if any(each.problems for each in report):
         sys.exit(PROBLEM)
+
+
+@models.command("path")
+@click.argument("name", metavar="MODEL")
+@click.option(
+    "--wait", "wait_seconds", metavar="SECONDS", type=click.IntRange(min=0), default=0,
+    help="Wait so long for it to be in the store. Default: not at all.",
+)  # fmt: skip
+def path(name: str, wait_seconds: int) -> None:
+    """Print the folder of a model's files, for a program that reads them itself."""
+    shelf = _shelf()
+    (model,) = shelf.chosen([name])
+    deadline = time.monotonic() + wait_seconds
+    with _explained():
+        while not shelf.store.has(model):
+            if not model.files or time.monotonic() >= deadline:
+                raise CommandError(f"{name} is not in the store.", hint=f"Fetch it with: sublet models add {name}")
+            time.sleep(LOOK_SECONDS)
+    click.echo(shelf.store.folder_of(model))
 
 
 @models.command("list")

@@ -48,6 +48,8 @@ class ServerSpec:
     sandbox: Policy = "auto"
     term_grace_seconds: float = 0.7
     stop_grace_seconds: float = 5.0
+    owner: int | None = None
+    """A process of ours, by its pid, without which nobody needs the server: it is then ended at once."""
 
 
 def spawn_command(lease_folder: Path, spec: ServerSpec) -> list[str]:
@@ -63,6 +65,8 @@ def spawn_command(lease_folder: Path, spec: ServerSpec) -> list[str]:
     for option, value in (("--uid", spec.uid), ("--gid", spec.gid), ("--user", spec.user)):
         if value is not None:
             command += [option, str(value)]
+    if spec.owner is not None:
+        command += ["--owner", str(spec.owner), "--owner-ticks", str(processes.start_ticks(spec.owner) or 0)]
     for option, paths in (
         ("--hide", spec.hide),
         ("--read-only", spec.read_only),

@@ -48,6 +48,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--sandbox", choices=get_args(sandbox.Policy), default="auto")
     made.add_argument("--term-grace", type=float, default=0.7, help="seconds from SIGTERM to SIGKILL")
     made.add_argument("--stop-grace", type=float, default=5.0, help="the same, when asked to stop early")
+    made.add_argument("--owner", type=int, help="pid of a process without which the server is ended")
+    made.add_argument("--owner-ticks", type=int, default=0, help="when that process started")
     made.add_argument("argv", nargs="+")
     return made
 
@@ -86,6 +88,7 @@ class _Supervisor:
         self._pen = pen
         self._log = log
         self._last_said = ""
+        self._is_orphaned = False
         self._course = Course(
             deadline_ms=options.deadline_ms,
             term_grace_ms=round(options.term_grace * 1000),
@@ -112,7 +115,8 @@ class _Supervisor:
         ended_at = started.at_ms + records.boottime_ms() - started.boottime_ms
         try:
             self._pen.alive(ended_at)
-            self._pen.write(records.Ended(ended_at, self._course.cause or "exited", exit_code))
+            cause = None if self._is_orphaned else self._course.cause
+            self._pen.write(records.Ended(ended_at, cause or "exited", exit_code))
         except OSError as error:
             # The platform then dates the end to the last moment the server was noted as alive: just now.
             self._log.say(f"the end can't be recorded: {error}")
@@ -192,6 +196,9 @@ class _Supervisor:
             self._reread_deadline()
             self._log.keep_small()
             stop_asked = caught is not None and caught.si_signo in _STOP
+            if course.cause is None and not stop_asked and self._owner_is_gone():
+                self._log.say("who started the server is gone, so it is ended")
+                self._is_orphaned = stop_asked = True
             action = course.heed(records.wall_ms(), steady_ms, stop_asked=stop_asked)
             if action == "terminate":
                 server.terminate()
@@ -207,6 +214,11 @@ class _Supervisor:
             return
         if moved is not None:
             self._course.deadline_ms = moved
+
+    def _owner_is_gone(self) -> bool:
+        """Nobody asked for that end: it is recorded as the server's own."""
+        options = self._options
+        return options.owner is not None and not processes.is_alive(options.owner, options.owner_ticks)
 
     def _say_once(self, text: str) -> None:
         if text != self._last_said:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from sublet_hub.domain.amounts import Micros
 from sublet_hub.domain.errors import NotFound
+from sublet_hub.domain.flavors import Tier
 
 TOKENS_PER_PRICE = 1_000_000
 """Prices are per so many tokens."""
@@ -93,19 +94,22 @@ class Upstream:
     """A server that speaks OpenAI's API: its address up to and with `/v1`, and what the model is called there.
 
     `api_key_variable` names the environment variable of the gateway that holds its key. With `start` there is no such
-    server yet: on one machine the gateway starts it when it is first needed, and `url` is None.
+    server yet: on one machine the gateway starts it when it is first needed, and `url` is None. With `flavor` too it
+    runs on GPUs of that flavor's pool, as a lease of the tier; without it, it is not metered.
     """
 
     url: str | None
     model: str
     api_key_variable: str | None = None
     start: Start | None = None
+    flavor: str | None = None
+    tier: Tier = Tier.SURPLUS
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
     """How a model is called. Prices are micro-units per million tokens; `concurrency` is calls at once, over all
-    upstreams."""
+    upstreams; `calls_per_minute` what one account may make of it, in each gateway process. None: as of all models."""
 
     upstreams: tuple[Upstream, ...]
     context_tokens: int
@@ -113,6 +117,7 @@ class Serving:
     input_microunits_per_million_tokens: int = 0
     output_microunits_per_million_tokens: int = 0
     concurrency: int = 16
+    calls_per_minute: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +185,17 @@ class ModelCatalogue:
     def served(self) -> tuple[Model, ...]:
         """Those that can be called."""
         return tuple(model for model in self.models.values() if model.serving is not None)
+
+    @property
+    def leased(self) -> tuple[tuple[Model, Upstream], ...]:
+        """The servers that are to run as leases, each with its model."""
+        return tuple(
+            (model, upstream)
+            for model in self.served
+            if model.serving is not None
+            for upstream in model.serving.upstreams
+            if upstream.flavor is not None
+        )
 
     @property
     def gated_names(self) -> tuple[str, ...]:

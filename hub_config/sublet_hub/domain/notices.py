@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sublet_hub.domain.lease import EndReason, Lease, LeaseState
+from sublet_hub.domain.model_leases import is_model_server
 
 WHY = {
     EndReason.QUOTA: "its quota runs out",
@@ -52,6 +53,8 @@ def due_lead(lease: Lease, now_ms: int, leads_seconds: Sequence[int]) -> int | N
 def message(lease: Lease) -> str:
     """The sentence that a user reads; the page adds the countdown and what to do next."""
     why = WHY[lease.deadline.reason]
+    if is_model_server(lease.kind, lease.server_name):
+        return f"This server of a model stops soon because {why}. New calls start another, where one is to be had."
     bound = lease.deadline.binding
     detail = f" ({bound.what} of {bound.subject})" if bound else ""
     advice = ADVICE.get(lease.deadline.reason, SAVE)

@@ -47,8 +47,8 @@ class Client:
     def header(self, name: bytes) -> str:
         return next((value.decode("latin-1") for key, value in self.scope["headers"] if key == name), "")
 
-    async def read(self, most: int) -> bytes:
-        """The whole body. CallTooLarge, or Gone."""
+    async def read(self, most: int, take: Callable[[int], None]) -> bytes:
+        """The whole body; `take` is told of each piece's size, and may raise. CallTooLarge, or Gone."""
         said = self.header(b"content-length")
         if said.isdecimal() and int(said) > most:
             raise self._too_large(most)
@@ -62,6 +62,7 @@ class Client:
             size += len(piece)
             if size > most:
                 raise self._too_large(most)
+            take(len(piece))
             pieces.append(piece)
             if not message.get("more_body"):
                 return pieces[0] if len(pieces) == 1 else b"".join(pieces)

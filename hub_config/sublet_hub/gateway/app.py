@@ -16,7 +16,9 @@ from sublet_hub.gateway.asked import ENDPOINTS
 from sublet_hub.gateway.callers import Callers
 from sublet_hub.gateway.errors import GatewayFailed, LicenceNotAccepted, ModelBusy
 from sublet_hub.gateway.platform_api import Caller
+from sublet_hub.gateway.rates import Rates
 from sublet_hub.gateway.relay import Relay
+from sublet_hub.gateway.room import Room
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +36,17 @@ class MethodNotSupported(PublicError):
     status = 405
 
 
-def create_app(catalogue: ModelCatalogue, callers: Callers, relay: Relay) -> ASGIApp:
+def create_app(catalogue: ModelCatalogue, callers: Callers, rates: Rates, relay: Relay) -> ASGIApp:
     """The application, of parts that somebody else starts and stops."""
-    return _Gateway(catalogue, callers, relay)
+    return _Gateway(catalogue, callers, rates, relay)
 
 
 class _Gateway:
-    def __init__(self, catalogue: ModelCatalogue, callers: Callers, relay: Relay) -> None:
+    def __init__(self, catalogue: ModelCatalogue, callers: Callers, rates: Rates, relay: Relay) -> None:
         self._catalogue = catalogue
         self._callers = callers
+        self._rates = rates
+        self._room = Room()
         self._relay = relay
         self._in_flight = 0
 
@@ -80,9 +84,14 @@ class _Gateway:
         if self._in_flight > IN_FLIGHT_MAX:
             raise ModelBusy("Too many calls are being answered just now. Try again shortly.")
         caller = await self._callers.caller(client.header(b"authorization"))
-        asked = reading.read(endpoint, await client.read(reading.BODY_BYTES_MAX))
+        self._rates.count(caller.account)
         try:
-            await self._relay.call(asked, caller, client)
+            with self._room.share(caller.account) as share:
+                body = await client.read(reading.BODY_BYTES_MAX, share.take)
+                share.take_parts(body)
+                asked = reading.read(endpoint, body)
+                del body  # of two copies one is enough, however long the call takes
+                await self._relay.call(asked, caller, client)
         except LicenceNotAccepted:
             # It may just have been accepted: ask anew the next time.
             self._callers.forget(client.header(b"authorization"))

@@ -12,6 +12,9 @@ from sublet_hub.domain.models import Serving
 
 BODY_BYTES_MAX = 16 * 2**20
 CHOICES_MAX = 128
+TEXT_ITEMS = frozenset({"message", "function_call", "function_call_output", "reasoning"})
+TEXT_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "reasoning_text", "summary_text"})
+"""What a conversation is made of where it is words alone; all else is taken for a picture, a sound or a file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +52,12 @@ class Asked:
 
     def input_bound(self, serving: Serving) -> int:
         """At most so many input tokens: no token is less than a byte, and what templates add is less than what JSON
-        takes; a single prompt can't be longer than the model's context."""
+        takes; a single prompt can't be longer than the model's context. Pictures and the like may take more tokens
+        than they have bytes here: an address of one is short."""
+        if _has_media(self.body):
+            return serving.context_tokens
         prompts = self.body.get("prompt", self.body.get("input"))
-        many = len(prompts) if isinstance(prompts, list) else 1
+        many = len(prompts) if isinstance(prompts, list) and self.endpoint is not RESPONSES else 1
         return min(self.size, serving.context_tokens * max(1, many))
 
     def output_bound(self, serving: Serving) -> int:
@@ -90,6 +96,20 @@ def read(endpoint: Endpoint, raw: bytes) -> Asked:
         output_max=_output_max(endpoint, body),
         choices=_choices(endpoint, body),
     )
+
+
+def _has_media(body: dict[str, Any]) -> bool:
+    """Whether there is more than text in a conversation, as chat (`messages`) or as responses (`input`) have it."""
+    items = [each for name in ("messages", "input") if isinstance(body.get(name), list) for each in body[name]]
+    for item in items:
+        if not isinstance(item, dict):
+            continue
+        if "role" not in item and item.get("type") not in TEXT_ITEMS | TEXT_PARTS:
+            return True
+        parts = [each for name in ("content", "output") if isinstance(item.get(name), list) for each in item[name]]
+        if any(isinstance(part, dict) and part.get("type") not in TEXT_PARTS for part in parts):
+            return True
+    return False
 
 
 def _output_max(endpoint: Endpoint, body: dict[str, Any]) -> int | None:
@@ -135,14 +155,19 @@ def check_bounds(asked: Asked, serving: Serving) -> None:
 def forwarded(
     asked: Asked, upstream_model: str, output_max: int | None, *, asks_usage: bool, counts_running: bool
 ) -> bytes:
-    """The body for the model's server: its own name for the model, our limit to the output where the caller has set
-    none, and the wish for a record of use. Nothing is to be kept there either."""
+    """The body for the model's server: its own name for the model, one limit to the output (ours where the caller has
+    set none), and the wish for a record of use. Nothing is to be kept there either."""
     body = dict(asked.body)
     body["model"] = upstream_model
     if output_max is not None:
         body[asked.endpoint.limits[0]] = output_max
+    for name in asked.endpoint.limits:
+        # Of two that differ, a server may well go by the greater, and only the smaller is reserved.
+        if body.get(name) is not None and asked.output_max is not None:
+            body[name] = asked.output_max
     if asked.endpoint is RESPONSES:
         body["store"] = False
+        body["stream"] = asked.stream  # Transformers' server streams where it isn't said
     if asked.stream and asked.endpoint.usage_on_demand and asks_usage:
         options = dict(body.get("stream_options") or {})
         options["include_usage"] = True

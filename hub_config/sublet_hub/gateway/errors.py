@@ -45,6 +45,14 @@ class ModelAway(PublicError):
     status = 503
 
 
+class NoRoomForModel(ModelAway):
+    """A server of the model would have to be started, and no GPU or no quota is to be had for it. `retry_at_ms` is
+    when that is looked into again."""
+
+    type_name = "model-no-capacity"
+    title = "There is no room for a server of the model"
+
+
 class ModelFailed(PublicError):
     """The model's server broke off, or sent what is no answer."""
 
@@ -89,12 +97,30 @@ class GatewayFailed(PublicError):
     status = 500
 
 
-class OverAllowance(PublicError):
+class Limited(PublicError):
+    """A limit is reached that is told in the headers. `limits` is `RateLimit`, and after a line feed
+    `RateLimit-Policy`; empty where no limit is known."""
+
+    status = 429
+    limits: str = ""
+
+
+class TooManyCalls(Limited):
+    """An account calls faster than it may; `limit` says which rate it is."""
+
+    type_name = "too-many-calls"
+    title = "Calls come too fast"
+
+    def __init__(self, message: str, *, retry_at_ms: int, limits: str, limit: Mapping[str, object]) -> None:
+        super().__init__(message, retry_at_ms=retry_at_ms, limit=limit)
+        self.limits = limits
+
+
+class OverAllowance(Limited):
     """A quota of model tokens or money doesn't allow the call. Made from the api's own refusal."""
 
     type_name = "over-allowance"
     title = "A quota is used up"
-    status = 429
 
     problem_base: ClassVar[str] = ""
 
@@ -102,7 +128,6 @@ class OverAllowance(PublicError):
         super().__init__(str(problem.get("detail", "A quota is used up.")), retry_at_ms=retry_at_ms)
         self.problem = problem
         self.limits = limits
-        """The header `RateLimit`, and after a line feed `RateLimit-Policy`; empty where no limit is known."""
 
 
 _OPENAI_TYPES: Mapping[type[PublicError], tuple[str, str]] = {
@@ -112,6 +137,7 @@ _OPENAI_TYPES: Mapping[type[PublicError], tuple[str, str]] = {
     LicenceNotAccepted: ("permission_error", "licence-not-accepted"),
     NotAllowed: ("permission_error", "not-allowed"),
     OverAllowance: ("insufficient_quota", "insufficient_quota"),
+    TooManyCalls: ("requests", "rate_limit_exceeded"),
     CallRefused: ("invalid_request_error", "call-refused"),
     CallTooLarge: ("invalid_request_error", "call-too-large"),
 }
@@ -161,12 +187,13 @@ def headers_of(error: PublicError, now: float | None = None) -> list[tuple[bytes
     seconds = retry_seconds(error, time.time() if now is None else now)
     if seconds is not None:
         sent.append((b"retry-after", str(seconds).encode()))
-    if isinstance(error, OverAllowance):
+    if isinstance(error, Limited):
         rate, _, policy = error.limits.partition("\n")
         sent += [(b"ratelimit", rate.encode())] if rate else []
         sent += [(b"ratelimit-policy", policy.encode())] if policy else []
     # OpenAI's clients try 429 and 5xx again by themselves; that helps only where another moment may differ.
-    soon = isinstance(error, ModelBusy | ModelAway | Unavailable) and (seconds or 0) <= LONGEST_RETRY_SECONDS
+    passes = ModelBusy | ModelAway | TooManyCalls | Unavailable
+    soon = isinstance(error, passes) and (seconds or 0) <= LONGEST_RETRY_SECONDS
     if status_of(error) == HTTPStatus.TOO_MANY_REQUESTS or status_of(error) >= HTTPStatus.INTERNAL_SERVER_ERROR:
         sent.append((b"x-should-retry", b"true" if soon else b"false"))
     return sent

@@ -21,7 +21,11 @@ DONE = b"data: [DONE]\n\n"
 _END = b"\n\n"
 _SEPARATOR = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _FIELDS = (b"data:", b"event:", b"id:", b"retry:", b":")
-_FINISHED = re.compile(rb'"finish_reason": ?"|"type": ?"response\.(?:completed|incomplete|failed)"')
+_FINISHED = re.compile(rb'"finish_reason": ?"|"type": ?"response\.(completed|incomplete|failed)"')
+
+DELTA = b'.delta"'
+"""Ends the type of events with a piece of an answer in the Responses API. Within what a model says the quote would be
+escaped."""
 
 _ERROR = re.compile(rb'^data: ?\{"error":', re.MULTILINE)
 """A server's own word that it failed, which is passed on."""
@@ -41,6 +45,8 @@ class Events:
     """The last record of use."""
     events: int = 0
     """Events with a piece of an answer, about one for each token."""
+    piece: bytes = _END
+    """By what those are told: in most streams each event is one."""
     output_bytes: int = 0
     is_finished: bool = False
     """Whether the answer came to its end: a finish reason was seen, or `[DONE]`."""
@@ -51,7 +57,7 @@ class Events:
         """Take what came, give what is to be sent. ModelFailed where this is no event stream."""
         self.output_bytes += len(data)
         if not self._rest and self._is_plain(data):
-            self.events += data.count(_END)
+            self.events += data.count(self.piece)
             return self._renamed(data)
         return self._slowly(data)
 
@@ -92,11 +98,14 @@ class Events:
         if event.rstrip().endswith(b"[DONE]") and event.lstrip().startswith((b"data: [DONE]", b"data:[DONE]")):
             self.is_finished = self.is_done = True
             return DONE
-        if _FINISHED.search(event) is not None or _ERROR.search(event) is not None:
+        finished = _FINISHED.search(event)
+        if finished is not None or _ERROR.search(event) is not None:
             self.is_finished = True
+        if finished is not None and finished[1] is not None:
+            self.is_done = True  # the Responses API has no [DONE]: that event is the last, with the record
         if b'"usage"' in event:
             return self._measured(event)
-        self.events += b"data:" in event
+        self.events += b"data:" in event and self.piece in event + _END
         return self._renamed(event.replace(b"\r\n", b"\n") + _END)
 
     def _measured(self, event: bytes) -> bytes:
@@ -107,7 +116,7 @@ class Events:
         found = counts_in(said)
         if found is not None:
             self.counts = found
-        if said.get("choices") or said.get("type"):
+        if said.get("choices") or (self.piece is DELTA and DELTA in event):
             self.events += 1
         elif found is not None and self.hides_usage and "choices" in said:
             return b""

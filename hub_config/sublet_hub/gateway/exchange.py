@@ -21,6 +21,9 @@ TRIES_MAX = 3
 PASSED_ON = frozenset({400, 404, 405, 413, 415, 422, 501})
 """Statuses by which a server says that the call itself is wrong, or that it has no such endpoint."""
 
+NO_ENDPOINT = frozenset({404, 405})
+"""Those of them that say nothing else, unless they are about the model."""
+
 
 class CanNotConnect(Exception):
     """The server was not reached at all: another may be asked."""
@@ -37,7 +40,9 @@ class Refusal(Exception):
     def mentions(self, *words: bytes) -> bool:
         return any(word in self.body for word in words)
 
-    def public(self) -> CallRefused:
+    def public(self, endpoint: Endpoint) -> CallRefused:
+        if self.status in NO_ENDPOINT and not self.mentions(b"model"):
+            return CallRefused(f"The model's server has no {endpoint.path}.", status=self.status)
         return CallRefused(_sentence(self.body), status=self.status)
 
 

@@ -36,6 +36,12 @@ UPSTREAM_UP = Gauge(
     ["model", "upstream"],
     registry=REGISTRY,
 )
+STARTED_SERVERS = Gauge(
+    "sublet_gateway_started_servers",
+    "Models' servers that this gateway has started, and that run.",
+    ["model", "kind"],
+    registry=REGISTRY,
+)
 UPSTREAM_FAILURES = Counter(
     "sublet_gateway_upstream_failures",
     "What went wrong with models' servers: connect, broke, silent, garbage, status.",
@@ -59,6 +65,13 @@ TOKEN_CHECKS = Counter(
     "sublet_gateway_token_checks", "Checks of callers' tokens: hit, miss, refused, unavailable.", ["result"],
     registry=REGISTRY,
 )  # fmt: skip
+BODY_BYTES = Gauge("sublet_gateway_body_bytes", "Memory that the bodies of long calls take now.", registry=REGISTRY)
+RATE_REFUSALS = Counter(
+    "sublet_gateway_rate_refusals",
+    "Calls refused since they came too fast, by whose rate: the account's, or the account's for one model.",
+    ["rate"],
+    registry=REGISTRY,
+)
 FAILURES = Counter(
     "sublet_gateway_failures", "Errors of the gateway's own, by their class.", ["error"], registry=REGISTRY
 )

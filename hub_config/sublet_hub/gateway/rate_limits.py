@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import isodate
 
-WINDOWS = {"day": 86_400, "week": 604_800}
+WINDOWS = {"minute": 60, "day": 86_400, "week": 604_800}
 
 
 @dataclass(frozen=True, slots=True)

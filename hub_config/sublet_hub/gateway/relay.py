@@ -20,9 +20,10 @@ from sublet_hub.gateway.amounts import Counts, Spend, output_within, spend_of
 from sublet_hub.gateway.answering import EVENT_STREAM, JSON, Client
 from sublet_hub.gateway.asked import Asked
 from sublet_hub.gateway.errors import LicenceNotAccepted, ModelAway, ModelFailed, ModelSilent
-from sublet_hub.gateway.events import Events, renames
+from sublet_hub.gateway.events import DELTA, Events, renames
 from sublet_hub.gateway.platform_api import Caller
 from sublet_hub.gateway.purses import Purses, Reservation
+from sublet_hub.gateway.rates import Rates
 from sublet_hub.gateway.turns import Turns
 from sublet_hub.gateway.upstreams import Server, Servers
 from sublet_hub.gateway.usage import counts_in, estimated
@@ -83,12 +84,14 @@ class Relay:
         purses: Purses,
         turns: Mapping[str, Turns],
         servers: Servers,
+        rates: Rates,
         limits: Limits,
     ) -> None:
         self._catalogue = catalogue
         self._purses = purses
         self._turns = turns
         self._servers = servers
+        self._rates = rates
         self._limits = limits
 
     def model_for(self, name: str, caller: Caller) -> Model:
@@ -115,6 +118,7 @@ class Relay:
         model = self.model_for(asked.model, caller)
         assert model.serving is not None, "model_for gives served models only"
         reading.check_bounds(asked, model.serving)
+        self._rates.count_of(caller.account, model)
         client.watch()
         turn = await self._turns[model.name].take(caller.account)
         with turn:
@@ -178,13 +182,13 @@ class Relay:
     async def _ask(self, call: Call, server: Server) -> aiohttp.ClientResponse:
         """Ask; and once more, more simply, where the server doesn't take what we added to the call."""
         silence = self._limits.silence_seconds if call.asked.stream else self._limits.call_seconds
-        call.counts_running = server.counts_running
+        call.counts_running = server.counts_running and call.asked.endpoint.usage_on_demand
         while True:
             try:
                 return await exchange.ask(server, call.asked.endpoint, self._body(call, server), silence)
             except exchange.Refusal as refusal:
                 if not await self._simplified(call, refusal):
-                    raise refusal.public() from None
+                    raise refusal.public(call.asked.endpoint) from None
             except (ModelFailed, ModelSilent) as error:
                 server.stumbled("silent" if isinstance(error, ModelSilent) else "broke", time.monotonic())
                 raise
@@ -254,6 +258,8 @@ class Relay:
         if answer.content_type != "text/event-stream":
             raise ModelFailed("The model's server was asked for a stream and sent something else.")
         events = Events(not call.asked.wants_usage, renames(server.names, call.model.name))
+        if call.asked.endpoint is reading.RESPONSES:
+            events.piece = DELTA
         loop = asyncio.get_running_loop()
         client.when_gone(lambda: _stop_reading(loop, answer, call))
         await client.begin(EVENT_STREAM)

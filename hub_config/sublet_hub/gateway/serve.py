@@ -5,30 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import resource
-import signal
 import sys
 from contextlib import suppress
-from types import FrameType
 
 import uvicorn
 import uvloop
 from starlette.types import ASGIApp
 
-from sublet_hub.catalog import load_models
+from sublet_hub.catalog import check_model_leases, load_models, model_holder
 from sublet_hub.credentials import CredentialsError, read_secrets
 from sublet_hub.domain.models import ModelCatalogue
 from sublet_hub.gateway.app import create_app
 from sublet_hub.gateway.booking import Booking
 from sublet_hub.gateway.callers import Callers
-from sublet_hub.gateway.local_models import LocalModels
+from sublet_hub.gateway.http_uploads import Uploading
+from sublet_hub.gateway.lease_api import HttpLeases
+from sublet_hub.gateway.model_servers import ModelServers
 from sublet_hub.gateway.platform_api import HttpPlatform
 from sublet_hub.gateway.purses import Purses
 from sublet_hub.gateway.quiet import keep_loop_quiet, keep_quiet
+from sublet_hub.gateway.rates import Rates
 from sublet_hub.gateway.relay import Limits, Relay
+from sublet_hub.gateway.this_machine import ThisMachine
 from sublet_hub.gateway.turns import Turns
 from sublet_hub.gateway.upstreams import Servers
-from sublet_hub.http_protocol import HangingUp
+from sublet_hub.http_service import allow_files, outlive_signals, uvicorn_config
 from sublet_hub.settings import Settings, SettingsError
 
 log = logging.getLogger(__name__)
@@ -43,9 +44,8 @@ def serve(settings: Settings, level: int = logging.INFO) -> None:
     Exits in words where it can't start: no secrets, a wrong `models.toml`, a server's key that is missing.
     """
     keep_quiet(level)
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, _noted)
-    _allow_files()
+    outlive_signals()
+    allow_files(FILES_MAX)
     os.umask(0o077)
     try:
         token = read_secrets(settings.data, settings.secrets_dir).gateway_token
@@ -67,10 +67,15 @@ async def _run(settings: Settings, catalogue: ModelCatalogue, token: str) -> Non
     left = purses.take_over()
     if left:
         log.info("%d allowances of an earlier run are posted and released", left)
-    local = LocalModels(settings)
-    servers = Servers(catalogue.served, local)
+    check_model_leases(catalogue, settings)
+    holder = model_holder(settings)
+    leases = None if holder is None else HttpLeases(settings.api_url, token, holder)
+    started = ModelServers(
+        ThisMachine(settings, leases), settings.model_idle_seconds, max(settings.notice_seconds, default=0)
+    )
+    servers = Servers(catalogue.served, started)
     booking = Booking(platform, purses)
-    tasks = [asyncio.ensure_future(each) for each in (booking.run(), servers.watch(), local.watch())]
+    tasks = [asyncio.ensure_future(each) for each in (booking.run(), servers.watch(), started.watch())]
     app = _app(settings, catalogue, platform, purses, servers)
     try:
         log.info("%d models can be called", len(catalogue.served))
@@ -81,7 +86,9 @@ async def _run(settings: Settings, catalogue: ModelCatalogue, token: str) -> Non
             with suppress(asyncio.CancelledError):
                 await task
         await booking.settle_all()
-        await local.close()
+        await started.close()
+        if leases is not None:
+            await leases.close()
         await servers.close()
         await platform.close()
         purses.close()
@@ -102,34 +109,14 @@ def _app(
         silence_seconds=float(settings.model_silence_seconds),
         ahead_tokens=settings.model_allowance_tokens,
     )
-    relay = Relay(catalogue, purses, turns, servers, limits)
-    return create_app(catalogue, Callers(platform), relay)
+    rates = Rates(settings.model_calls_per_minute)
+    relay = Relay(catalogue, purses, turns, servers, rates, limits)
+    return create_app(catalogue, Callers(platform), rates, relay)
 
 
 def server_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """No access log: how many calls there were is in the metrics."""
-    return uvicorn.Config(
-        app,
-        host=settings.internal_host,
-        port=settings.gateway_port,
-        http=HangingUp,
-        ws="none",
-        lifespan="off",
-        access_log=False,
-        server_header=False,
-        log_config=None,
-        proxy_headers=False,
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, settings.stop_timeout_seconds // 2),  # the other half is for the last posts
+    # The other half of the time is for the last posts.
+    stop_seconds = max(1, settings.stop_timeout_seconds // 2)
+    return uvicorn_config(
+        app, settings.internal_host, settings.gateway_port, stop_seconds=stop_seconds, protocol=Uploading
     )
-
-
-def _allow_files() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(FILES_MAX, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _noted(_signal: int, _frame: FrameType | None) -> None:
-    """Nothing: uvicorn, once it has stopped, sends the signal again to whoever handled it before."""

@@ -33,14 +33,26 @@ COUNTS_RUNNING = "vllm"
 """What vLLM calls itself in `owned_by` of its models: its streams can tell the counts so far with each event."""
 
 
+class Started(Protocol):
+    """A model's server that was started for calls, and ends when there are none, or its lease ends."""
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+
+    @property
+    def takes_calls(self) -> bool:
+        """Whether new calls may go to it."""
+
+    def call_ended(self) -> None: ...
+
+
 class Starter(Protocol):
-    """Starts a model's server on this machine when it is needed."""
+    """Starts models' servers when they are needed."""
 
-    async def socket_of(self, model: Model) -> Path:
-        """Where it listens, once it does. ModelAway where it can't be started."""
-
-    def used(self, model: Model) -> None:
-        """A call of it has ended."""
+    async def server_of(self, model: Model, upstream: Upstream) -> Started:
+        """One that takes a call now, which counts on it until `call_ended`. ModelAway where there is none to be
+        had."""
 
 
 @dataclass(eq=False)
@@ -60,6 +72,13 @@ class Server:
     doubtful_until: float = 0.0
     is_known: bool = field(default=False)
     """Whether it was asked what it is."""
+    started: Started | None = None
+    """What was started, where it is such a one; None until then. Another one in its place is another Server."""
+
+    @property
+    def is_cold(self) -> bool:
+        """Whether it would have to be started for a call."""
+        return self.upstream.start is not None and (self.started is None or not self.started.takes_calls)
 
     @property
     def base(self) -> str:
@@ -105,41 +124,53 @@ class Servers:
         self._starter = starter
         self._monotonic = monotonic
         self._shared = _session(aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEP_SECONDS))
-        self._local: list[aiohttp.ClientSession] = []
+        self._replaced: list[Server] = []
         self._servers = {model.name: [self._server(model, number) for number in _numbers(model)] for model in models}
 
     async def close(self) -> None:
-        for session in (self._shared, *self._local):
+        there = [each for servers in self._servers.values() for each in servers]
+        for session in {self._shared, *(each.session for each in (*there, *self._replaced))}:
             await session.close()
 
     async def pick(self, model: Model, tried: Sequence[Server]) -> Server:
-        """The least busy server that can be reached and was not tried. ModelAway where there is none left."""
+        """The least busy server that can be reached and was not tried. One is started only where no other is there.
+        ModelAway where there is none left."""
         now = self._monotonic()
-        left = [each for each in self._servers[model.name] if each not in tried]
-        up = [each for each in left if each.down_until <= now]
-        if not up:
-            back = min((each.down_until for each in self._servers[model.name]), default=now)
-            wait = max(1.0, back - now)
-            raise ModelAway(
-                f"No server of {model.name} answers just now. Try again shortly.",
-                retry_at_ms=round((time.time() + wait) * 1000),
-            )
-        chosen = min(up, key=lambda each: (each.doubtful_until > now, each.running, each.number))
-        if chosen.upstream.start is not None:
-            await self._started(chosen)
-        return chosen
+        numbers = {each.number for each in tried}
+        left = [each for each in self._servers[model.name] if each.number not in numbers]
+        up = [each for each in left if each.is_cold or each.down_until <= now]
+        refusal: ModelAway | None = None
+        for chosen in sorted(
+            up, key=lambda each: (each.is_cold, each.doubtful_until > now, each.running, each.number)
+        ):
+            if chosen.upstream.start is None:
+                return chosen
+            try:
+                return await self._started(chosen)
+            except ModelAway as error:
+                refusal = refusal or error
+        raise refusal or self._none_left(model, now)
+
+    def _none_left(self, model: Model, now: float) -> ModelAway:
+        back = min((each.down_until for each in self._servers[model.name]), default=now)
+        wait = max(1.0, back - now)
+        return ModelAway(
+            f"No server of {model.name} answers just now. Try again shortly.",
+            retry_at_ms=round((time.time() + wait) * 1000),
+        )
 
     def ended(self, server: Server) -> None:
         """A call of it has ended."""
         server.running -= 1
-        if server.upstream.start is not None:
-            self._starter.used(server.model)
+        if server.started is not None:
+            server.started.call_ended()
 
     async def watch(self) -> None:
         """Look, for ever, at servers that failed, so that they are used again soon; and at new ones for what they
         are."""
         while True:
             await asyncio.gather(*(self._look(each) for each in self._to_look_at()))
+            await self._close_replaced()
             await asyncio.sleep(LOOK_SECONDS)
 
     def _to_look_at(self) -> list[Server]:
@@ -163,14 +194,26 @@ class Servers:
         server.counts_running = b'"owned_by":"' + COUNTS_RUNNING.encode() in said.replace(b" ", b"")
         server.works()
 
-    async def _started(self, server: Server) -> None:
-        path = await self._starter.socket_of(server.model)
-        connector = server.session.connector
-        if not (isinstance(connector, aiohttp.UnixConnector) and connector.path == str(path)):
-            server.session = _session(
-                aiohttp.UnixConnector(str(path), limit=CONNECTIONS_MAX, keepalive_timeout=KEEP_SECONDS)
-            )
-            self._local.append(server.session)
+    async def _started(self, server: Server) -> Server:
+        """The server itself, or the one that was started in its place."""
+        started = await self._starter.server_of(server.model, server.upstream)
+        servers = self._servers[server.model.name]
+        there = servers[server.number]
+        if there.started is started:
+            return there
+        self._replaced.append(there)  # calls that run on it go on
+        connector = aiohttp.UnixConnector(str(started.socket), limit=CONNECTIONS_MAX, keepalive_timeout=KEEP_SECONDS)
+        fresh = Server(
+            server.model, server.upstream, server.number, _session(connector), server.headers, started=started
+        )
+        servers[server.number] = fresh
+        return fresh
+
+    async def _close_replaced(self) -> None:
+        for each in [each for each in self._replaced if each.running == 0]:
+            self._replaced.remove(each)
+            if each.session is not self._shared:
+                await each.session.close()
 
     def _server(self, model: Model, number: int) -> Server:
         assert model.serving is not None

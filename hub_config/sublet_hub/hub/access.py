@@ -22,6 +22,7 @@ QUOTAS_READ = "custom:quotas:read"
 QUOTAS_WRITE = "custom:quotas:write"
 LEASES_WRITE = "custom:leases:write"
 MODELS_SERVE = "custom:models:serve"
+MODELS_LEASE = "custom:models:lease"
 LICENCES_WRITE = "custom:licences:write"
 ACCESS_API = f"access:services!service={API_SERVICE}"
 
@@ -43,6 +44,10 @@ CUSTOM_SCOPES = {
     LEASES_WRITE: {"description": "Ask for leases and report on them on behalf of users. For spawners."},
     MODELS_SERVE: {
         "description": "Look up who calls a model, hold tokens and money, and book what was used. For the gateway."
+    },
+    MODELS_LEASE: {
+        "description": "Ask for, list and end leases of models' servers, of the one user and account that the "
+        "settings name. For the gateway."
     },
     LICENCES_WRITE: {"description": "Accept licences of models for groups; with !group=NAME for that one."},
 }
@@ -77,13 +82,17 @@ def _gateway_service(secrets: Secrets) -> list[dict[str, Any]]:
 
 
 def roles(
-    admins: Sequence[str], admin_groups: Sequence[str] = (), *, with_gateway: bool = True
+    admins: Sequence[str],
+    admin_groups: Sequence[str] = (),
+    *,
+    with_gateway: bool = True,
+    with_model_leases: bool = False,
 ) -> list[dict[str, Any]]:
     """Who may do what. Each process has the least that it needs; a quota admin is no admin of users."""
     gateway = {
         "name": "sublet-gateway",
         "description": "Looks up who calls a model, and books what they used",
-        "scopes": [MODELS_SERVE],
+        "scopes": [MODELS_SERVE, MODELS_LEASE] if with_model_leases else [MODELS_SERVE],
         "services": [GATEWAY_SERVICE],
     }
     return [

@@ -45,7 +45,12 @@ def configure(c: Config, settings: Settings) -> None:
     c.JupyterHub.services = services(secrets, credentials)
     # Where a provider says who people are, a name of ours (`admin`) must make nobody an administrator.
     admins = sign_in.admin_users if sign_in.by_oauth else admin_names(settings, credentials)
-    c.JupyterHub.load_roles = roles(admins, sign_in.admin_groups, with_gateway=secrets.has("gateway_token"))
+    c.JupyterHub.load_roles = roles(
+        admins,
+        sign_in.admin_groups,
+        with_gateway=secrets.has("gateway_token"),
+        with_model_leases=settings.model_account is not None,
+    )
 
 
 def admin_names(settings: Settings, credentials: Credentials) -> list[str]:

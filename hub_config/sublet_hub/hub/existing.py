@@ -29,7 +29,11 @@ def add_to(c: Config, settings: Settings) -> None:
     hub.services = [*_there(hub, "services", []), *ours.services(secrets, credentials)]
     hub.load_roles = [
         *_there(hub, "load_roles", []),
-        *ours.roles(settings.admin_users, with_gateway=secrets.has("gateway_token")),
+        *ours.roles(
+            settings.admin_users,
+            with_gateway=secrets.has("gateway_token"),
+            with_model_leases=settings.model_account is not None,
+        ),
     ]
     hub.custom_scopes = {**_there(hub, "custom_scopes", {}), **ours.CUSTOM_SCOPES}
     hub.extra_user_scopes = [*_there(hub, "extra_user_scopes", []), ours.ACCESS_API]

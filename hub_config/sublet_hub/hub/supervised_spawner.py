@@ -16,11 +16,11 @@ from jupyterhub.utils import random_port
 from traitlets import Enum, Float, Integer, List, Unicode, default
 
 from sublet_hub.cluster import processes, records
+from sublet_hub.cluster.devices import other_device_nodes
 from sublet_hub.cluster.identities import Identities, IdentitiesError, Identity
 from sublet_hub.cluster.local import LocalCluster, ServerSpec, python_paths, spawn_command
 from sublet_hub.cluster.sandbox import Policy
 from sublet_hub.hub import listening
-from sublet_hub.hub.devices import other_device_nodes
 from sublet_hub.hub.messages import Grant
 from sublet_hub.hub.refusal import Explanation, LeaseRefusedError
 from sublet_hub.models_store import Store

@@ -158,6 +158,18 @@ def source_from(text: str, hub_url: str, token: str | None) -> Source:
     return FolderSource(text)
 
 
+def at_hand(folder: Path | None, model: Model) -> FolderSource | None:
+    """A model's files where they came with the platform itself; None where they didn't, or are not those that the
+    catalogue means."""
+    if folder is None:
+        return None
+    beside = folder / model.name
+    sizes = {path: path.stat().st_size for path in beside.rglob("*") if path.is_file()}
+    if any(sizes.get(beside / file.path) != file.size for file in model.files):
+        return None
+    return FolderSource(str(beside))
+
+
 def filled(pattern: str, model: Model, *, quoted: bool = False) -> str:
     """A pattern with `{name}`, `{revision}` and `{repository}` filled in."""
     if "{repository}" in pattern and not model.repository:

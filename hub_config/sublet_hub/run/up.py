@@ -79,12 +79,14 @@ def _run(settings: Settings, make_parts: MakeParts) -> int:
 
 def stop(platform: Platform, settings: Settings) -> None:
     """Leases first, while their pages still find the hub, which servers ask who it is that saves; then the hub, and
-    what it may have started meanwhile; then the meter, which posts their last use."""
+    what it may have started meanwhile; then the gateway, which gives back leases too; then the meter, which posts
+    their last use."""
     print("\nStopping. (Ctrl-C again: at once.)", flush=True)
     try:
         ended = _end_leases(platform, settings)
         platform.stop("hub")
         ended += _end_leases(platform, settings)
+        platform.stop("gateway")
         platform.stop("meter")
     finally:
         platform.stop_all()

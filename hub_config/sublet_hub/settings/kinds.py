@@ -48,3 +48,11 @@ NoticeTimes = Annotated[
 ]
 AbsolutePath = Annotated[Path, AfterValidator(absolute)]
 OptionalPath = Annotated[AbsolutePath | None, BeforeValidator(none_if_said)]
+OptionalName = Annotated[
+    Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")] | None,
+    BeforeValidator(none_if_said),
+]
+OptionalAccount = Annotated[
+    Annotated[str, Field(max_length=261, pattern=r"^(user|group):[^\x00-\x1f\x7f]+$")] | None,
+    BeforeValidator(none_if_said),
+]

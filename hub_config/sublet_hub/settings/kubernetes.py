@@ -6,9 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from sublet_hub.settings.kinds import Names, Seconds, none_if_said
+from sublet_hub.settings.kinds import Names, Seconds, none_if_said, split_list
 
 OptionalText = Annotated[str | None, BeforeValidator(none_if_said)]
+ModelServers = Annotated[
+    tuple[Annotated[str, Field(pattern=r"^[a-z0-9.-]+=https?://[^\s,]+$", max_length=2000)], ...],
+    BeforeValidator(split_list),
+]
 UserId = Annotated[int, Field(ge=1, le=2**31 - 1)]
 
 
@@ -51,6 +55,10 @@ class KubernetesSettings(BaseModel):
     kube_models_claim: OptionalText = None
     """PersistentVolumeClaim that holds the store of models, as `sublet models` fills it. Servers have it at
     `/models`, read-only: what is open, and the gated models whose licences are accepted for them. None: none."""
+
+    kube_model_servers: ModelServers = ()
+    """Models' servers that are pods of the platform's own, as `MODEL=ADDRESS`, the address up to and with `/v1`. They
+    come before the catalogue's."""
 
     kube_cpu_reserved_percent: Annotated[int, Field(ge=1, le=100)] = 100
     """How much of a flavor's CPUs is set aside for each server on its node, in percent. 100: all, so that no server

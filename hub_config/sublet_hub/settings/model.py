@@ -13,7 +13,9 @@ from sublet_hub.settings.kinds import (
     Names,
     NoticeTimes,
     Number,
+    OptionalAccount,
     OptionalCount,
+    OptionalName,
     OptionalPath,
     Port,
     PreciseSeconds,
@@ -278,12 +280,25 @@ class Settings(KubernetesSettings):
     model_waiting_max: Number = 500
     """Calls that may wait for one model in one gateway process; more are refused at once."""
 
+    model_calls_per_minute: Annotated[int, Field(ge=1, le=10**6)] = 3_000
+    """Calls of models that an account may make in a minute, in each gateway process: so many at once, or evenly. More
+    are refused (429) until it has waited. A model may have a lower rate of its own (`calls_per_minute`)."""
+
     model_allowance_tokens: Annotated[int, Field(ge=1_000, le=10**9)] = 50_000
     """Tokens (and what they cost at most) that the gateway has set aside at a time on a caller's quota, where that
     leaves several times as much; else only what a call needs. More: fewer requests to the api."""
 
     model_idle_seconds: Seconds = 900
     """Seconds without a call after which a model's server that the gateway started on this machine is stopped."""
+
+    model_account: OptionalAccount = None
+    """Account that pays for models' servers on GPUs of a pool (`flavor` in `models.toml`): `user:NAME` or
+    `group:NAME`, the owner's as a rule. Its quotas bind them as they bind any lease. None: no model's server may be
+    on a pool's GPUs."""
+
+    model_user: OptionalName = None
+    """User whose leases those servers are. None: the user of `model_account`; where that is a group's account, it has
+    to be said."""
 
     # ------------------------------------------------------------ hub and api
 

@@ -200,11 +200,21 @@ def _replace_earlier(tx: Transaction, books: Books, wanted: LeaseRequest, now_ms
             )
 
 
-def order_end(books: Books, lease_id: str, *, at_ms: int | None, reason: EndReason, actor: str, why: str) -> Lease:
+def order_end(
+    books: Books,
+    lease_id: str,
+    *,
+    at_ms: int | None,
+    reason: EndReason,
+    actor: str,
+    why: str,
+    quietly: bool = False,
+) -> Lease:
     """Order a lease to end at a moment, or with the full notice where `at_ms` is None.
 
     An order that leaves no more time than a stop takes (`stop_at_once`) has the server asked to end at once. An order
-    can bring an earlier order nearer, never further. NotFound, or Conflict where it has ended already.
+    can bring an earlier order nearer, never further. `quietly`: nobody is warned of it.
+    NotFound, or Conflict where it has ended already.
     """
     with books.store.transaction(write=True) as tx:
         lease = locked(tx, lease_id)
@@ -217,7 +227,7 @@ def order_end(books: Books, lease_id: str, *, at_ms: int | None, reason: EndReas
             return lease
         before = lease.deadline.at_ms
         tx.save_lease(lease := _ordered(lease, ordered))
-        if now_ms < lease.deadline.at_ms < before and lease.deadline.reason in WHY:
+        if not quietly and now_ms < lease.deadline.at_ms < before and lease.deadline.reason in WHY:
             write_notice(tx, books, lease, round((lease.deadline.at_ms - now_ms) / 1000), actor)
         tx.save_lease(lease := told_to_end(lease, now_ms, books.policy.stop_ms))
         audit.append(
@@ -234,13 +244,15 @@ def order_end(books: Books, lease_id: str, *, at_ms: int | None, reason: EndReas
         return lease
 
 
-def stop_at_once(books: Books, lease_id: str, *, reason: EndReason, actor: str, why: str) -> Lease:
+def stop_at_once(
+    books: Books, lease_id: str, *, reason: EndReason, actor: str, why: str, quietly: bool = False
+) -> Lease:
     """Order a lease to end now: its server is asked to, and ended a few seconds later if it has not saved by then.
 
     Raises as `order_end`.
     """
     at_ms = books.clock.now_ms() + books.policy.stop_ms
-    return order_end(books, lease_id, at_ms=at_ms, reason=reason, actor=actor, why=why)
+    return order_end(books, lease_id, at_ms=at_ms, reason=reason, actor=actor, why=why, quietly=quietly)
 
 
 def _ordered(lease: Lease, ordered: Deadline) -> Lease:

@@ -91,10 +91,13 @@ class Lab:
         self._script("forget", {})
         self.answer("quota", 200, documents.quota())
         self.answer("flavors", 200, documents.flavors())
+        self.answer("models", 200, documents.models())
         for path in ("saved", "dismiss"):
             self.answer(path, 204, None)
         for path in ("stop", "keep"):
             self.answer(path, 200, documents.lease())
+        for left in self.home.glob("Untitled*.ipynb"):
+            left.unlink()
         (self.home / "train.ipynb").write_text(json.dumps(NOTEBOOK), encoding="utf-8")
         (self.home / "notes.md").write_text("train(model, optimizer, step)\n", encoding="utf-8")
         self.tell(documents.state())

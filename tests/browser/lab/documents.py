@@ -144,4 +144,88 @@ def quota() -> Document:
 
 
 def flavors() -> list[Document]:
-    return [{"flavor": "h100-1x", "title": "H100, whole"}]
+    return [{"flavor": "h100-1x", "title": "H100, whole"}, {"flavor": "h100-2x", "title": "Two H100"}]
+
+
+def model(name: str, title: str, **changes: Any) -> Document:
+    """A model of the catalogue that fits every flavor, is in every server, and needs no acceptance."""
+    return {
+        "name": name,
+        "title": title,
+        "family": "Llama",
+        "task": "text-generation",
+        "description": "",
+        "repository": f"meta/{name}",
+        "revision": "main",
+        "parameters": 1_235_814_400,
+        "dtype": "bfloat16",
+        "memory_bytes": 3 * GIB,
+        "size_bytes": int(2.5 * GIB),
+        "loader": "transformers",
+        "formats": ["safetensors"],
+        "on_disk": True,
+        "served": None,
+        "flavors": ["h100-1x", "h100-2x"],
+        "licence": licence("MIT License"),
+        "example": "",
+        **changes,
+    }
+
+
+def licence(title: str, **changes: Any) -> Document:
+    return {
+        "name": title.lower().replace(" ", "-"),
+        "title": title,
+        "version": "2024-12-06",
+        "url": "https://example.org/licence",
+        "gated": False,
+        "accepted": True,
+        "accepted_by": [],
+        **changes,
+    }
+
+
+def served(given: int = 600_000, made: int = 800_000) -> Document:
+    return {
+        "context_tokens": 131_072,
+        "output_tokens_max": 8192,
+        "input_microunits_per_million_tokens": given,
+        "output_microunits_per_million_tokens": made,
+        "currency": "USD",
+    }
+
+
+EXAMPLE = 'words = ["Wo", "ist", "der", "Bahnhof?"]\nprint(len(words), "words")\n'
+
+
+def models(*, accepted: bool = False) -> Document:
+    """One that is here, one that is larger than the lease, and a gated one, as a server tells of them."""
+    terms = licence("Llama 3.3 Community License", gated=True, accepted=accepted)
+    terms["accepted_by"] = ["user:ada"] if accepted else []
+    described = "Tells which of 176 languages a text is in. Compressed, of 2017."
+    return {
+        "models": [
+            model(
+                "fasttext-lid-176", "fastText language identification", family="fastText", parameters=0, dtype="",
+                task="language identification", description=described, memory_bytes=5_000_000, size_bytes=938_013,
+                served=served(0, 0), example=EXAMPLE,
+            ),
+            model(
+                "llama-3.3-70b", "Llama 3.3 70B Instruct", parameters=70_553_706_496, memory_bytes=150 * GIB,
+                size_bytes=141 * GIB, flavors=["h100-2x"], served=served(), licence=terms, example="import openai\n",
+            ),
+            model(
+                "sam-2.1-large", "SAM 2.1 Hiera Large", family="SAM", task="segmentation", flavors=[],
+                description="Cuts out what is in a picture or in a film.", memory_bytes=200 * GIB,
+                parameters=224_000_000, dtype="float32", example="import sublet\n",
+            ),
+        ],
+        "here": ["fasttext-lid-176", "sam-2.1-large"],
+    }  # fmt: skip
+
+
+def gated(*, accepted: bool = False) -> Document:
+    """The gated one, with its licence's text."""
+    (one,) = (each for each in models(accepted=accepted)["models"] if each["licence"]["gated"])
+    text = "LLAMA 3.3 COMMUNITY LICENSE AGREEMENT\n\n<b>You may use it.</b>\n" + "Further terms apply. " * 200
+    return {**one, "licence": {**one["licence"], "text": text}}

@@ -125,7 +125,7 @@ class Scripting(APIHandler):  # type: ignore[misc]  # Jupyter Server has no type
 
 def _load_jupyter_server_extension(app: ServerApp) -> None:
     base = app.web_app.settings["base_url"]
-    routes = [("script/([a-z-]+)", Scripting), ("events", Events), ("([a-z]+)", Asked)]
+    routes = [("script/([a-z-]+)", Scripting), ("events", Events), ("([a-z][a-z0-9./-]*)", Asked)]
     app.web_app.add_handlers(".*$", [(url_path_join(base, "sublet", path), handler) for path, handler in routes])
     hub = {"hubPrefix": "/hub/", "hubHost": "", "hubUser": "ada", "hubServerName": ""}
     app.web_app.settings.setdefault("page_config_data", {}).update(hub)

@@ -44,3 +44,9 @@ def test_all_that_is_shown_is_german(in_german: Lab, open_notebook: Callable[...
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Diesen Server beenden?")
     dialog.get_by_role("button", name="Abbrechen").click()
+    page.evaluate("() => window.jupyterapp.commands.execute('sublet:open-models')")
+    models = page.get_by_role("region", name="Modelle", exact=True)
+    expect(models.get_by_role("listitem")).to_have_count(3)
+    expect(models.get_by_label("Familie")).to_be_visible()
+    for name in ("Lesen und annehmen: Llama 3.3 70B", "Das Beispiel für fastText language identification einfügen"):
+        expect(models.get_by_role("button", name=name)).to_be_visible()

@@ -49,7 +49,7 @@ class StandIn:
         self.asked: list[tuple[str, str, Any]] = []
         self.tokens: set[str] = set()
         self.is_away = False
-        self.answers: dict[tuple[str, str], tuple[int, dict[str, Any]]] = {}
+        self.answers: dict[tuple[str, str], tuple[int, Any]] = {}
         """What is answered to a method and a path instead of the usual."""
         self.streams: set[queue.Queue[bytes | None]] = set()
         self.streams_ever = 0

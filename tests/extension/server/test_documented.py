@@ -15,8 +15,10 @@ SHOW = """
 import json
 from sublet_server.app import SubletServer
 from sublet_server.handlers import ROUTES
+from sublet_server.model_handlers import MODEL_ROUTES, NAME
 own = [name for name, trait in SubletServer.class_traits(config=True).items() if trait.this_class is SubletServer]
-routes = [(path, method.upper()) for path, handler in ROUTES for method in ("get", "post") if method in vars(handler)]
+named = [(path.replace(NAME, "NAME"), handler) for path, handler in [*ROUTES, *MODEL_ROUTES]]
+routes = [(path, method.upper()) for path, handler in named for method in ("get", "post") if method in vars(handler)]
 print(json.dumps({"settings": own, "routes": [f"{method} {path[1:]}" for path, method in routes]}))
 """
 
@@ -30,7 +32,7 @@ def test_settings_and_routes_are_documented() -> None:
     assert len(there["settings"]) > 5
     assert set(there["settings"]) - {"name"} <= first_cells(section(text, "## Settings"))
     routes = section(text, "## Routes")
-    assert len(there["routes"]) == 8
+    assert len(there["routes"]) == 11
     assert [each for each in there["routes"] if f"`{each}`" not in routes] == []
 
 

@@ -36,6 +36,7 @@ from sublet_hub.domain.admission import LeaseRequest
 from sublet_hub.domain.errors import NotAllowed, PublicError
 from sublet_hub.domain.flavors import Tier
 from sublet_hub.domain.lease import EndReason, Lease, LeaseState
+from sublet_hub.domain.model_leases import given_back_for
 from sublet_hub.storage import accepting, leasing, planned
 from sublet_hub.storage.books import Books
 from sublet_hub.storage.store import LeaseFilter
@@ -51,13 +52,14 @@ LeaseId = Annotated[str, Path(pattern=LEASE_ID)]
 
 async def lease_filter(
     who: Asker,
+    api: ApiParts,
     user: UserName | None = None,
     account: Annotated[AccountName | None, Query()] = None,
     state: Annotated[list[StateName] | None, Query(description="May stand there more than once.")] = None,
     since: Annotated[GivenMoment | None, Query(description="Only leases that had not ended by then.")] = None,
 ) -> LeaseFilter:
     """Which leases to list, narrowed to those that the asker may see."""
-    if not (who.reads_all or who.spawns):
+    if not (who.reads_all or who.spawns or _is_of_holder(user, account, who, api)):
         if who.kind != "user" or user not in {None, who.name}:
             who.must_read_all()
         user = who.name
@@ -100,9 +102,9 @@ async def list_leases(
     responses=problems(404, *WRITES),
 )
 async def request_lease(body: LeaseRequestModel, writing: Writing) -> Response:
-    """Ask for a lease on a user's behalf; for spawners. An open lease of the same server is ended first."""
+    """Ask for a lease on a user's behalf; for spawners. An open lease of the same server is ended first. The gateway
+    may ask for those of models' servers, for the user and account that the settings name."""
     who, metrics = writing.who, writing.api.metrics
-    who.must_spawn()
     wanted = LeaseRequest(
         user=body.user,
         account=parse_account(body.account),
@@ -112,6 +114,9 @@ async def request_lease(body: LeaseRequestModel, writing: Writing) -> Response:
         server_name=body.server_name,
         groups=body.groups,
     )
+    holder = writing.api.model_holder
+    if not (who.leases_for_models and holder is not None and holder.may_ask(wanted)):
+        who.must_spawn()
 
     def grant_lease(books: Books) -> Written:
         granted = leasing.grant(books, wanted, actor=who.actor)
@@ -140,20 +145,23 @@ async def read_lease(id: LeaseId, who: Asker, api: ApiParts) -> Response:  # noq
 @router.post("/{id}/stop", operation_id="stop_lease", response_model=LeaseModel, responses=problems(404, *WRITES))
 async def stop_lease(id: LeaseId, writing: Writing, body: StopRequest | None = None) -> Response:  # noqa: A002
     """Stop a lease: its owner at once or `at` a moment (planned 30 times an hour at most), a quota admin with notice
-    unless `immediately`, a spawner for a `reason`. At once means that the server is asked to end now, and may save
-    until the answer's `deadline_at`."""
+    unless `immediately`, a spawner for a `reason`, the gateway that of a model's server. At once means that the
+    server is asked to end now, and may save until the answer's `deadline_at`."""
     who, body = writing.who, body or StopRequest()
     lease = await visible_lease(id, who, writing.api)
     if body.at is not None:
         return await _plan_stop(lease, body, ms_of(body.at), writing)
-    reason = _stop_reason(lease, who, body)
-    with_notice = reason is EndReason.ADMIN and not body.immediately
+    reason = _stop_reason(lease, who, body, writing.api)
+    gives_back = _serves_by(lease, who, writing.api)  # who does needs no warning of it
+    with_notice = reason is EndReason.ADMIN and not (body.immediately or gives_back)
 
     def order_end(books: Books) -> Written:
         if with_notice:
             stopped = leasing.order_end(books, id, at_ms=None, reason=reason, actor=who.actor, why=body.why)
         else:
-            stopped = leasing.stop_at_once(books, id, reason=reason, actor=who.actor, why=body.why)
+            stopped = leasing.stop_at_once(
+                books, id, reason=reason, actor=who.actor, why=body.why, quietly=gives_back
+            )
         return Written.of(present.lease(stopped, books.clock.now_ms()))
 
     return await writing.write(order_end)
@@ -190,12 +198,26 @@ async def keep_lease(id: LeaseId, writing: Writing, body: KeepRequest | None = N
 async def visible_lease(lease_id: str, who: Principal, api: Api) -> Lease:
     """The lease; to those whom it doesn't concern there is none."""
     lease = await api.database.look_up(reads.find_lease, lease_id)
-    if not (who.is_user(lease.user) or who.reads_all or who.spawns):
+    if not (who.is_user(lease.user) or who.reads_all or who.spawns or _serves_by(lease, who, api)):
         raise reads.no_such_lease(lease_id)
     return lease
 
 
-def _stop_reason(lease: Lease, who: Principal, body: StopRequest) -> EndReason:
+def _is_of_holder(user: str | None, account: str | None, who: Principal, api: Api) -> bool:
+    """Whether the gateway asks for the leases of whom its own are of."""
+    holder = api.model_holder
+    return who.leases_for_models and holder is not None and (user, account) == (holder.user, str(holder.account))
+
+
+def _serves_by(lease: Lease, who: Principal, api: Api) -> bool:
+    """Whether it is the lease of a model's server, and the gateway asks."""
+    return who.leases_for_models and api.model_holder is not None and api.model_holder.has(lease)
+
+
+def _stop_reason(lease: Lease, who: Principal, body: StopRequest, api: Api) -> EndReason:
+    if _serves_by(lease, who, api):
+        notice_ms = api.database.books.policy.margins.notice_ms
+        return EndReason(body.reason) if body.reason else given_back_for(lease, api.now_ms, notice_ms)
     if who.spawns:
         return EndReason(body.reason or "user")
     if body.reason is not None:

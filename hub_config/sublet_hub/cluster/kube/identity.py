@@ -56,9 +56,11 @@ def _exact(pod: Pod, key: str) -> str | None:
 
 
 def stray_of(pod: Pod) -> Stray | None:
-    """A pod that holds GPUs and is no lease; None for any other."""
+    """A pod that holds GPUs and is neither a lease nor a model's server; None for any other."""
     gpus = gpus_of(pod)
-    if not gpus or lease_id_of(pod) is not None or pod.status.phase in TERMINAL or not pod.spec.node_name:
+    if not gpus or lease_id_of(pod) is not None or pod.metadata.label(names.SERVES) is not None:
+        return None
+    if pod.status.phase in TERMINAL or not pod.spec.node_name:
         return None
     return Stray(pod.metadata.name, gpus)
 

@@ -29,6 +29,9 @@ DEADLINE: Final = f"{PREFIX}deadline"
 DEADLINE_REASON: Final = f"{PREFIX}deadline-reason"
 """Annotation: why, as `EndReason` has it."""
 
+SERVES: Final = f"{PREFIX}serves"
+"""Label: the model that a pod of the platform's own serves. Its GPUs are no lease, and aren't missed as one."""
+
 FINALIZER: Final = f"{PREFIX}metering"
 """Keeps a pod's object, and with it the true end, until the meter has posted it."""
 

@@ -1,7 +1,8 @@
-"""A model's server for chat on one machine: Transformers' own (`transformers serve`), on a socket in the folder where
-it is started. Run by the users' Python, under a supervising parent (`local_models.py`):
+"""A model's server for chat: Transformers' own (`transformers serve`). On one machine it is run by the users' Python
+under a supervising parent, on a socket in the folder where it is started; on Kubernetes in a pod
+of its own, on a port:
 
-    python -I chat.py SOCKET NAME FOLDER
+    python -I chat.py SOCKET|HOST:PORT NAME FOLDER
 
 Once it serves, it prints nothing any more: what a library logs may hold what was asked.
 """
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 
-def main(socket: str, name: str, folder: str) -> None:
+def main(address: str, name: str, folder: str) -> None:
     import torch
     import uvicorn
     from transformers.cli.serve import Serve
@@ -21,11 +22,13 @@ def main(socket: str, name: str, folder: str) -> None:
     # Under the model's name, so that answers bear that rather than a path.
     Path(name).symlink_to(folder)
     plain = uvicorn.Config
+    host, colon, port = address.rpartition(":")
+    where: dict[str, Any] = {"host": host, "port": int(port)} if colon else {"uds": address}
 
-    def on_socket(app: Any, **_told: object) -> uvicorn.Config:
-        """The command listens on a port only, where every user of the machine could reach it."""
+    def there(app: Any, **_told: object) -> uvicorn.Config:
+        """The command listens on a port only, where every user of one machine could reach it."""
         fall_silent()
-        return plain(app, uds=socket, log_config=None, access_log=False, timeout_keep_alive=75, server_header=False)
+        return plain(app, log_config=None, access_log=False, timeout_keep_alive=75, server_header=False, **where)
 
     class Moved(model_manager.ModelManager):  # type: ignore[misc]  # the same
         """Loads a model, then moves it to where it is to run: the command would need `accelerate` for that."""
@@ -39,7 +42,7 @@ def main(socket: str, name: str, folder: str) -> None:
                 self.device = device
 
     model_manager.ModelManager = Moved
-    uvicorn.Config = on_socket  # type: ignore[assignment,misc]  # the command asks for no more than this
+    uvicorn.Config = there  # type: ignore[assignment,misc]  # the command asks for no more than this
     Serve(name, device="cuda:0" if torch.cuda.is_available() else "cpu", log_level="error")
 
 

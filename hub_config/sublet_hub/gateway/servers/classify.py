@@ -1,7 +1,7 @@
-"""fastText's server on one machine, on a socket in the folder where it is started. Run by the users' Python, under a
-supervising parent (`local_models.py`):
+"""fastText's server. On one machine it is run by the users' Python under a supervising parent, on
+a socket in the folder where it is started; on Kubernetes in a pod of its own, on a port:
 
-    python -I classify.py SOCKET NAME FOLDER
+    python -I classify.py SOCKET|HOST:PORT NAME FOLDER
 
 `POST /classify` as vLLM has it: `{"model": …, "input": TEXT or [TEXT, …]}`. Beside the probabilities of all labels it
 names the likeliest. Tokens are the words that fastText splits a text into. Nothing is logged.
@@ -114,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+class Threads(socketserver.ThreadingMixIn):
     """A thread for each connection, of which the gateway alone makes any."""
 
     daemon_threads = True
@@ -124,9 +124,20 @@ class Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
         """Nothing: a traceback may hold what was asked."""
 
 
-def main(socket: str, name: str, folder: str) -> None:
+class OnSocket(Threads, socketserver.UnixStreamServer):
+    """Where nobody else can come."""
+
+
+class OnPort(Threads, socketserver.TCPServer):
+    """Where a network policy keeps others away."""
+
+    allow_reuse_address = True
+
+
+def main(address: str, name: str, folder: str) -> None:
     Handler.classifier, Handler.name = Classifier(Path(folder)), name
-    with Server(socket, Handler) as server:
+    host, colon, port = address.rpartition(":")
+    with OnPort((host, int(port)), Handler) if colon else OnSocket(address, Handler) as server:
         server.serve_forever()
 
 

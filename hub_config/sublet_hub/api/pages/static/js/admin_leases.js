@@ -3,7 +3,7 @@
 import { now, stopLease } from "./api.js";
 import { fill, h, uniqueId } from "./dom.js";
 import { deadlineReason, duration, gpuTime, gpus, moment, money } from "./format.js";
-import { ask, cell, empty, payer, simulatedTag, table, tag, under } from "./parts.js";
+import { ask, cell, empty, payer, served, simulatedTag, table, tag, under } from "./parts.js";
 
 const COLUMNS = [
   { name: "User" }, { name: "Flavor" }, { name: "Account" }, { name: "Since" }, { name: "Until" },
@@ -19,7 +19,7 @@ export function showLive(container, leases, { find, mayWrite, changed }) {
   }
   const words = find.toLowerCase().split(/\s+/).filter(Boolean);
   const found = leases.filter((lease) => {
-    const text = `${lease.user} ${lease.account} ${lease.flavor} ${lease.pool} ${lease.tier} ${lease.state} ${lease.id}`.toLowerCase();
+    const text = `${lease.user} ${lease.account} ${lease.flavor} ${lease.pool} ${lease.tier} ${lease.state} ${lease.id} ${lease.server_name}`.toLowerCase();
     return words.every((word) => text.includes(word));
   });
   if (found.length === 0) {
@@ -37,7 +37,7 @@ export function showLive(container, leases, { find, mayWrite, changed }) {
 function row(lease, mayWrite, changed) {
   const left = (new Date(lease.deadline_at) - now()) / 1000;
   return h("tr", {},
-    cell("User", {}, h("strong", {}, lease.user), under(lease.server_name || "default server")),
+    cell("User", {}, h("strong", {}, lease.user), under(served(lease) ? `serves ${served(lease)}` : lease.server_name || "default server")),
     cell("Flavor", {}, lease.flavor, " ", simulatedTag(lease.simulated), under(`${gpus(lease.gpus_milli)}, ${lease.tier}`)),
     cell("Account", {}, payer(lease)),
     cell("Since", {}, moment(lease.started_at ?? lease.requested_at), lease.state !== "active" && under(tag(lease.state === "granted" ? "starting" : lease.state, lease.state))),

@@ -80,10 +80,11 @@ function openLicence(model) {
   return acceptLicence(model, payers, refresh);
 }
 
-/** A link such as `models#llama-3.3-70b`, as a refused call carries it, leads to that model, and opens what is to be accepted. */
+/** A link such as `models?model=llama-3.3-70b`, as a refused call carries it (or with `#`), leads to that model, and opens
+ *  what is to be accepted. */
 let gone = null;
 function goToNamed() {
-  const name = decodeURIComponent(location.hash.slice(1));
+  const name = decodeURIComponent(location.hash.slice(1)) || new URLSearchParams(location.search).get("model");
   if (!name || gone === name) return;
   gone = name;
   const card = [...place("models").children].find((child) => child.dataset.key === name);

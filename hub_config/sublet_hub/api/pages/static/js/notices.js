@@ -4,6 +4,7 @@ import { now } from "./api.js";
 import { h, reconcile, say } from "./dom.js";
 import { accountName, countdown, limitName, moment, momentText } from "./format.js";
 import { everySecond } from "./live.js";
+import { served } from "./parts.js";
 
 const WHY = {
   quota: "Its quota runs out.",
@@ -66,7 +67,7 @@ function banner(lease, titles) {
     const iso = current?.deadline_at ?? notice.deadline_at;
     deadline = new Date(iso);
     say(message, why(notice, current));
-    say(next, NEXT[notice.reason] ?? "");
+    say(next, current && served(current) ? "New calls go to another server, where one is to be had." : NEXT[notice.reason] ?? "");
     at.replaceChildren("left, until ", moment(iso));
     tick();
   };

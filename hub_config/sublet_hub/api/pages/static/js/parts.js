@@ -185,6 +185,11 @@ function clearTrouble(container) {
 }
 
 /** `alice`, or `alice on group lab` where a group pays. */
+/** What a lease serves calls of, where it is no user's server: the model, and a few letters for which server. */
+export function served(lease) {
+  return lease.kind === "worker" && lease.server_name.startsWith("model:") ? lease.server_name.slice("model:".length) : null;
+}
+
 export function payer(lease) {
   return lease.account === `user:${lease.user}` ? "own account" : accountName(lease.account);
 }

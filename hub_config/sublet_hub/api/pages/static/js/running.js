@@ -4,7 +4,7 @@ import { now, stopLease } from "./api.js";
 import { h, reconcile, say } from "./dom.js";
 import { countdown, deadlineReason, duration, gpus, moment, money, momentText } from "./format.js";
 import { everySecond } from "./live.js";
-import { ask, empty, payer, simulatedTag, tag } from "./parts.js";
+import { ask, empty, payer, served, simulatedTag, tag } from "./parts.js";
 
 /** Show these leases; `titles` maps flavors to what people call them. `changed` is called after a stop. */
 export function showRunning(container, leases, titles, changed) {
@@ -37,9 +37,9 @@ function card(first, titles, changed) {
     h("div", { class: "what" },
       h("div", { class: "title" }, h("h3", {}, title), simulatedTag(lease.simulated)),
       since,
-      h("div", { class: "title" }, state, tag(lease.tier), lease.server_name && tag(lease.server_name))),
+      h("div", { class: "title" }, state, tag(lease.tier), served(lease) ? tag(`serves ${served(lease)}`) : lease.server_name && tag(lease.server_name))),
     ends.element, used.element, cost.element,
-    h("div", { class: "buttons" }, open, stop));
+    h("div", { class: "buttons" }, lease.kind === "notebook" && open, stop));
 
   function tick() {
     const at = now();
@@ -78,7 +78,9 @@ function serverUrl(lease) {
 function confirmStop(lease, title, changed) {
   ask({
     title: `Stop ${title}?`,
-    body: h("p", {}, "Open documents are saved, then its kernels and terminals end; files in your home stay. ",
+    body: h("p", {}, served(lease)
+      ? "It serves calls of a model: those that run break off, new ones start another server where one is to be had. "
+      : "Open documents are saved, then its kernels and terminals end; files in your home stay. ",
       `Without a stop it ends at ${momentText(new Date(lease.deadline_at))}.`),
     confirm: "Stop now",
     act: async () => {

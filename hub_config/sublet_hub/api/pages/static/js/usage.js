@@ -7,7 +7,7 @@ import { accountName, duration, endReason, gpuTime, moment, money } from "./form
 import { repeat } from "./live.js";
 import { showModelUse } from "./model_use.js";
 import { showNotices } from "./notices.js";
-import { Pages, cell, empty, legend, limitBar, payer, show, simulatedTag, table, tag, under } from "./parts.js";
+import { Pages, cell, empty, legend, limitBar, payer, served, show, simulatedTag, table, tag, under } from "./parts.js";
 import { showRunning } from "./running.js";
 
 const QUOTA_EVERY_MS = 10_000;
@@ -125,7 +125,7 @@ function row(lease) {
   const began = lease.started_at ?? lease.requested_at;
   const ended = lease.ended_at ?? (isOpen ? api.now().toISOString() : began);
   return h("tr", {},
-    cell("Flavor", {}, h("strong", {}, titles.get(lease.flavor) ?? lease.flavor), " ", simulatedTag(lease.simulated), under(lease.tier)),
+    cell("Flavor", {}, h("strong", {}, titles.get(lease.flavor) ?? lease.flavor), " ", simulatedTag(lease.simulated), under(served(lease) ? `${lease.tier}, serves ${served(lease)}` : lease.tier)),
     cell("Account", {}, payer(lease)),
     cell("Began", {}, moment(began)),
     isOpen

@@ -1,0 +1,47 @@
+"""Where models' servers run that we start: the port between what starts, shares and ends them (`model_servers`), and
+what carries that out, which is this machine (`this_machine`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from sublet_hub.domain.models import Model, Upstream
+
+
+class Running(Protocol):
+    """A model's server that was started; it need not answer yet, nor any more."""
+
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+
+    @property
+    def is_alive(self) -> bool: ...
+
+    @property
+    def ends_at_ms(self) -> int | None:
+        """When its lease ends it, by the wall clock, as was last looked. None: it is no lease."""
+
+    async def answers(self) -> bool: ...
+
+    async def look(self) -> None:
+        """Once a second or so: find out when it ends. OSError where that can't be done just now."""
+
+    async def end(self, why: str, *, shutdown: bool = False) -> None:
+        """Give its lease back, where it has one, and end it; done when it is gone. `why` is a sentence for the audit
+        record; `shutdown`: because we end."""
+
+    def printed(self) -> str:
+        """The last that it printed before it answered anybody."""
+
+
+class Place(Protocol):
+    """Somewhere that models' servers can be started."""
+
+    async def start(self, model: Model, upstream: Upstream, least_ms: int) -> Running:
+        """Start one. NoRoomForModel where there is no lease to be had, or only one of less than `least_ms`; ModelAway
+        where it can't be started."""
+
+    async def tidy(self) -> None:
+        """Every few seconds: end and clear away what gateways left behind that are gone."""

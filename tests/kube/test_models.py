@@ -1,0 +1,182 @@
+"""Models on a real cluster, as the chart brings them: a job fills the store, leases are shown what their users may
+read, and the gateway's answers come from a real model's server in a pod.
+
+One release and one user for all of it, in this order: who calls, accepts, and comes back.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.fixtures import cells
+from tests.fixtures.kube import Image
+from tests.fixtures.site import Session, wait_until
+from tests.kube import model_source
+from tests.kube.installed import RELEASE, Installed, installed, merged, values
+from tests.kube.kubectl import Cluster, Object, new_namespace, until
+from tests.kube.model_source import ACCEPTED, LANGUAGE, MADE_WITH, NOT_ACCEPTED
+
+pytestmark = [pytest.mark.kube, pytest.mark.slow, pytest.mark.timeout(400)]
+
+USER = "mia"
+START_SECONDS = 90
+FILL_SECONDS = 120
+"""A pod that failed is started again after up to 40 seconds."""
+
+SERVER = f"http://{RELEASE}-model-{LANGUAGE}:8000/v1"
+OFFERED = {LANGUAGE, ACCEPTED, NOT_ACCEPTED}
+
+LOOK = """
+import errno, json, os, pathlib, sublet
+root = pathlib.Path(os.environ["SUBLET_MODELS_DIR"])
+def denied(folder):
+    try:
+        (root / folder / "mine").write_text("")
+    except OSError as error:
+        return errno.errorcode[error.errno]
+gated = root / "gated"
+print(json.dumps({
+    "open": sorted(path.name for path in (root / "open").iterdir() if path.is_dir()),
+    "gated": {path.name: [file.read_text() for file in path.glob("*/*")] for path in gated.glob("*")},
+    "denied": {denied("open"), denied(".")} == {"EROFS"} or [denied("open"), denied(".")],
+}))
+"""
+
+LOAD = f"""
+import sublet
+print(sublet.models.load("{LANGUAGE}").predict("Wo ist der Bahnhof?")[0])
+"""
+
+CALL = f"""
+import json, openai
+client = openai.OpenAI()
+def classified(model):
+    asked = {{"model": model, "input": "Wo ist der Bahnhof?"}}
+    try:
+        return client.post("/classify", body=asked, cast_to=object)["data"][0]["label"]
+    except openai.PermissionDeniedError as error:
+        return error.status_code
+models = sorted(each.id for each in client.models.list())
+print(json.dumps([models, *map(classified, ("{LANGUAGE}", "{ACCEPTED}", "{NOT_ACCEPTED}"))]))
+"""
+
+
+@pytest.fixture(scope="module")
+def release(cluster: Cluster, image: Image) -> Iterator[Installed]:
+    for kind in ("hub", "notebook", "warden"):
+        image(kind)
+    settings = values(models_source=model_source.URL, token_cache_seconds=1)
+    small = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}}
+    models = {
+        "catalogue": model_source.catalogue(SERVER),
+        "store": {"size": "1Gi"},
+        "resources": small,
+        "servers": [{"model": LANGUAGE, "engine": "fasttext", "resources": small}],
+    }
+    given = merged(settings, {"models": models, "gateway": {"replicas": 1, "resources": small}})
+    with new_namespace(cluster) as namespace, installed(namespace, given) as release:
+        yield release
+
+
+@pytest.fixture(autouse=True)
+def told(release: Installed, request: pytest.FixtureRequest) -> Iterator[None]:
+    """What the cluster saw, beside a failing test."""
+    failed = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed:
+        sys.stdout.write(release.log())
+
+
+@pytest.fixture(scope="module")
+def mia(release: Installed) -> Session:
+    return release.sign_in(USER)
+
+
+def start(session: Session) -> None:
+    session.start_server(flavor="cpu").raise_for_status()
+    until(lambda: (session.server() or {}).get("ready"), f"{session.user}'s server to be ready", START_SECONDS)
+
+
+def run(session: Session, code: str) -> str:
+    ran = cells.run_cell(session, cells.start_kernel(session), code)
+    assert ran.error == "", ran.error
+    return ran.printed
+
+
+def seen(session: Session) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(run(session, LOOK))
+    return found
+
+
+def the_job(release: Installed) -> Object:
+    (job,) = release.namespace.all("jobs", "app.kubernetes.io/component=models")
+    return job
+
+
+def has_succeeded(job: Object | None) -> bool:
+    return job is not None and job["status"].get("succeeded") == 1
+
+
+def test_a_server_starts_while_the_store_is_being_filled(release: Installed, mia: Session) -> None:
+    """Nobody serves the gated models' files yet."""
+    start(mia)
+    assert not has_succeeded(the_job(release))
+    wait_until(lambda: seen(mia)["open"] == sorted(MADE_WITH), FILL_SECONDS, "a running server sees what comes")
+    assert seen(mia) == {"open": sorted(MADE_WITH), "gated": {}, "denied": True}
+    assert run(mia, LOAD).strip() == "('__label__de',)"
+
+
+def test_the_store_is_filled_and_filling_it_again_fetches_nothing(release: Installed, image: Image) -> None:
+    model_source.begin(release.namespace, image("hub"))
+    until(lambda: has_succeeded(the_job(release)), "the job to fill the store", FILL_SECONDS)
+
+    first = the_job(release)
+    spec = first["spec"]["template"]["spec"]
+    again = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "again"},
+        "spec": {"template": {"spec": spec}},
+    }
+    release.namespace.apply(again)
+    until(lambda: has_succeeded(release.namespace.get("job", "again")), "the second job to end", FILL_SECONDS)
+    said = release.namespace.kubectl("logs", "job/again")
+    assert [line.partition(",")[0] for line in said.splitlines()] == [
+        f"{name}: is there already" for name in (*MADE_WITH, ACCEPTED, NOT_ACCEPTED)
+    ]
+
+
+def test_a_lease_calls_what_its_user_may_and_pays_for_it(release: Installed, mia: Session) -> None:
+    offered, language, *gated = json.loads(run(mia, CALL))
+    assert set(offered) == OFFERED
+    assert (language, gated) == ("de", [403, 403])
+
+    accept(mia, ACCEPTED)
+    assert json.loads(run(mia, CALL))[1:] == ["de", "de", 403], "the acceptance opens calls at once"
+
+    def used() -> dict[str, Any]:
+        found: dict[str, Any] = mia.client.get("/services/sublet/api/model-use").raise_for_status().json()
+        return found
+
+    wait_until(lambda: used()["calls"] == 3, 30, "what was called is booked")
+    assert (used()["account"], used()["input_tokens"]) == (f"user:{USER}", 12)
+
+
+def accept(session: Session, model: str) -> None:
+    body = {"licence": model, "version": "7"}
+    session.client.post(f"/services/sublet/api/models/{model}/acceptance", json=body).raise_for_status()
+
+
+def test_the_next_lease_is_shown_what_its_user_accepted(release: Installed, mia: Session) -> None:
+    mia.stop_server().raise_for_status()
+    until(lambda: not release.lease_pods(), "the first server to be gone")
+    start(mia)
+    (pod,) = release.lease_pods()
+    assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
+    content = model_source.CONTENT[ACCEPTED].decode()
+    assert seen(mia) == {"open": sorted(MADE_WITH), "gated": {ACCEPTED: [content]}, "denied": True}
