@@ -1,0 +1,6 @@
+"""Dask clusters: on what a server holds already, or on more GPUs that are leased for it.
+
+import sublet
+cluster = sublet.cluster()
+client = cluster.get_client()
+"""
