@@ -4,3 +4,7 @@ import sublet
 cluster = sublet.cluster()
 client = cluster.get_client()
 """
+
+from sublet.dask.starting import cluster
+
+__all__ = ["cluster"]

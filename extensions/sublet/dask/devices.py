@@ -1,7 +1,7 @@
 """Which GPUs a server has and how much memory each of them: what Dask-CUDA would otherwise ask of the whole machine.
 
-Dask-CUDA takes the memory of the first GPU of the machine, which a lease need not see, and for a slice of a GPU that of
-the whole one. So it is asked here, by NVML, and passed on in bytes. https://docs.nvidia.com/deploy/nvml-api/
+Dask-CUDA takes the memory of the first GPU of the machine, which a lease need not see, and for a slice of a GPU
+that of the whole one. So it is asked here, by NVML, and passed on in bytes. https://docs.nvidia.com/deploy/nvml-api/
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ def gpus(env: Mapping[str, str]) -> tuple[Gpu, ...]:
         return ()
     try:
         nvml: Any = importlib.import_module("pynvml")
-        nvml.nvmlInit()
     except ModuleNotFoundError:
         return ()
+    try:
+        nvml.nvmlInit()
     except nvml.NVMLError:
         return ()  # no NVIDIA driver here
     try:

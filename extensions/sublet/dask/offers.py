@@ -13,30 +13,44 @@ from sublet.asking import TIMEOUT_SECONDS, Surroundings, get, understood
 
 
 @dataclass(frozen=True, slots=True)
+class Problem:
+    """Why there is no lease: its stable name and a sentence."""
+
+    type: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
-    """One way to have a flavor. `problem` says why not, and `problem_type` is its stable name; None where it can be
-    had."""
+    """One way to have a flavor."""
 
     account: str
     tier: str
-    problem: str | None
-    problem_type: str | None
+    problem: Problem | None
+    """Why not even one can be had now; None where one can."""
+    fits: int | None
+    """How many leases can be had at once; None where nothing limits that."""
+    fits_problem: Problem | None
+    """Why not one more than that."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A flavor. `free`: how many more leases of it its pool has room for; None without a GPU."""
+    """A flavor, as one lease has it."""
 
     flavor: str
+    pool: str
     gpus_milli: int
     cpus: int
     memory_bytes: int
-    free: int | None
     simulated: bool
     currency: str
     prices_per_hour: Mapping[str, Decimal]
     """By tier, for one lease, in units of `currency`."""
     choices: tuple[Choice, ...]
+
+    def choice(self, tier: str, account: str) -> Choice | None:
+        return next((each for each in self.choices if (each.tier, each.account) == (tier, account)), None)
 
     @property
     def gpus(self) -> Decimal:
@@ -54,10 +68,10 @@ def offers(timeout: float = TIMEOUT_SECONDS) -> tuple[Offer, ...]:
 def _offer(document: Mapping[str, Any]) -> Offer:
     return Offer(
         flavor=fields.text(document["flavor"]),
+        pool=fields.text(document["pool"]),
         gpus_milli=fields.number(document["gpus_milli"]),
         cpus=fields.number(document["cpus"]),
         memory_bytes=fields.number(document["memory_bytes"]),
-        free=None if document["free"] is None else fields.number(document["free"]),
         simulated=bool(document["simulated"]),
         currency=fields.text(document["currency"]),
         prices_per_hour={
@@ -68,11 +82,17 @@ def _offer(document: Mapping[str, Any]) -> Offer:
 
 
 def _choice(document: Mapping[str, Any]) -> Choice:
-    problem = document["problem"] or {"detail": None, "type": None}
-    kind = fields.text_or_none(problem["type"])
     return Choice(
         account=fields.text(document["account"]),
         tier=fields.text(document["tier"]),
-        problem=fields.text_or_none(problem["detail"]),
-        problem_type=None if kind is None else kind.rpartition("/")[2],
+        problem=_problem(document["problem"]),
+        # An api that is older than Dask clusters doesn't tell these.
+        fits=None if document.get("fits") is None else fields.number(document["fits"]),
+        fits_problem=_problem(document.get("fits_problem")),
     )
+
+
+def _problem(document: Mapping[str, Any] | None) -> Problem | None:
+    if document is None:
+        return None
+    return Problem(fields.text(document["type"]).rpartition("/")[2], fields.text(document["detail"]))

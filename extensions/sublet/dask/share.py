@@ -34,7 +34,7 @@ class Share:
 
 
 def share(env: Mapping[str, str] = os.environ) -> Share:
-    """The least of what the container, JupyterHub and the lease's flavor allow, less what the notebook itself needs."""
+    """The least of what the container, JupyterHub and the lease's flavor allow, less what the notebook needs."""
     system = importlib.import_module("distributed.system")
     cpus = [importlib.import_module("dask.system").CPU_COUNT]
     memory = [system.MEMORY_LIMIT]
