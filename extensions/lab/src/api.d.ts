@@ -869,6 +869,13 @@ export interface components {
             account: string;
             /** Available */
             available: boolean;
+            /**
+             * Fits
+             * @description How many such leases could be had at once now; null: nothing bounds it.
+             */
+            fits: number | null;
+            /** @description Why not one more than that. */
+            fits_problem: components["schemas"]["RefusalModel"] | null;
             /** Held Seconds */
             held_seconds: number;
             /**
