@@ -57,6 +57,9 @@ class DaskUser:
         """Those of a cluster's workers, newest first."""
         return [lease for lease in self.platform.leases(user=self.session.user) if lease["server_name"] == name]
 
+    def lease(self, name: str, lease_id: str) -> dict[str, Any]:
+        return next(lease for lease in self.leases(name) if lease["id"] == lease_id)
+
     def active(self, name: str) -> list[str]:
         return [str(lease["id"]) for lease in self.leases(name) if lease["state"] == "active"]
 

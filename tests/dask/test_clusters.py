@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime
 
 import psutil
@@ -46,7 +47,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         pytest.skip("Dask is not in the users' environment; `make setup` installs it")
     folder = tmp_path_factory.mktemp("platform")
     folder.chmod(0o711)
-    running = Platform(folder, settings={"SUBLET_DASK": "true"}).start()
+    running = Platform(folder, settings={"SUBLET_DASK": "true", "SUBLET_NOTICE_SECONDS": "25,20"}).start()
     try:
         yield running
     finally:
@@ -58,21 +59,29 @@ def alice(platform: Platform) -> DaskUser:
     return DaskUser.of(platform, "alice")
 
 
+@contextmanager
+def a_notebook(platform: Platform, user: DaskUser, program: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A program of the user's, told what a server is told."""
+    url = f"http://127.0.0.1:{platform.port + 85}/services/dask"
+    environment = {**os.environ, "JUPYTERHUB_API_TOKEN": user.token, "SUBLET_DASK_URL": url}
+    command = [str(NOTEBOOK_PYTHON), "-c", program, *arguments]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, text=True, stdin=pipe, stdout=pipe, stderr=pipe) as running:
+        try:
+            yield running
+        finally:
+            running.kill()
+
+
 def seconds(moment: str) -> float:
     return datetime.fromisoformat(moment).timestamp()
 
 
 def test_a_worker_computes_in_a_lease_of_its_users(platform: Platform, alice: DaskUser) -> None:
-    environment = {
-        **os.environ,
-        "JUPYTERHUB_API_TOKEN": alice.token,
-        "SUBLET_DASK_URL": f"http://127.0.0.1:{platform.port + 85}/services/dask",
-    }
-    secrets = platform.data / "secrets.json"
-    command = [str(NOTEBOOK_PYTHON), "-c", COMPUTE, str(secrets)]
-    ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
-    assert ran.returncode == 0, ran.stderr + platform.log()
-    told = json.loads(ran.stdout.splitlines()[-1])
+    with a_notebook(platform, alice, COMPUTE, str(platform.data / "secrets.json")) as ran:
+        printed, failed = ran.communicate(timeout=300)
+    assert ran.returncode == 0, failed + platform.log()
+    told = json.loads(printed.splitlines()[-1])
     assert told["sum"] == 2
     assert told["scheduler"]["sees"] is False
     if os.geteuid() == 0:
@@ -265,9 +274,55 @@ def test_a_worker_that_is_killed_is_replaced_by_one_in_a_lease_of_its_own(alice:
                 continue
         wait_until(lambda: alice.active(name) not in ([], [before]), READY_SECONDS, "another worker runs")
         (after,) = alice.await_workers(name, 1)
-        ended = next(lease for lease in alice.leases(name) if lease["id"] == before)
+        ended = alice.lease(name, before)
         assert after != before
         assert (ended["state"], alice.status(name)) == ("ended", "RUNNING")
+    finally:
+        alice.stop(name)
+
+
+RETIRE = """
+import json, os, sys
+from dask_gateway import Gateway
+gateway = Gateway(os.environ["SUBLET_DASK_URL"], auth="jupyterhub")
+cluster = gateway.connect(sys.argv[1])
+with cluster.get_client() as client:
+    client.wait_for_workers(2, timeout=120)
+    lease_of = client.run(lambda: os.environ["SUBLET_LEASE_ID"])
+    worker = next(address for address, lease in lease_of.items() if lease == sys.argv[2])
+    kept = client.scatter({"kept": 42}, workers=[worker])["kept"]
+    print(json.dumps(client.who_has(kept)), flush=True)
+    sys.stdin.readline()
+    holders = [address for each in client.who_has(kept).values() for address in each]
+    print(json.dumps({"value": kept.result(timeout=30), "moved": worker not in holders}))
+"""
+
+
+def test_a_worker_whose_lease_is_reclaimed_hands_on_what_it_holds(platform: Platform, alice: DaskUser) -> None:
+    name = alice.begin(flavor="cpu")
+    try:
+        assert alice.scale(name, 2).status_code == 200
+        reclaimed, kept = alice.await_workers(name, 2)
+        with a_notebook(platform, alice, RETIRE, name, reclaimed) as notebook:
+            assert notebook.stdin is not None
+            assert notebook.stdout is not None
+            assert notebook.stdout.readline(), platform.log()
+            with platform.admin() as admin:
+                stop = f"/services/sublet/api/leases/{reclaimed}/stop"
+                ordered = admin.post(stop, json={"why": "a test"}, headers={"Idempotency-Key": reclaimed})
+                deadline = seconds(ordered.raise_for_status().json()["deadline_at"])
+            wait_until(lambda: reclaimed not in alice.active(name), 60, "the reclaimed worker has ended")
+            assert kept in alice.active(name)
+            notebook.stdin.write("\n")
+            notebook.stdin.flush()
+            told = json.loads(notebook.stdout.readline())
+        assert told == {"value": 42, "moved": True}
+        wait_until(lambda: alice.lease(name, reclaimed)["state"] == "ended", 30, "the lease is closed")
+        ended = alice.lease(name, reclaimed)
+        assert ended["end_reason"] == "admin"
+        assert seconds(ended["ended_at"]) < deadline
+        assert alice.status(name) == "RUNNING"
+        assert len(alice.await_workers(name, 2)) == 2
     finally:
         alice.stop(name)
 

@@ -22,6 +22,7 @@ from sublet_hub.dask.asking import Asking, NotGrantedError
 from sublet_hub.dask.cluster_config import part_in
 from sublet_hub.dask.commands import scheduler_arguments, worker_arguments
 from sublet_hub.dask.local_processes import LocalProcesses, Owned, runs_or_will, stop
+from sublet_hub.dask.retiring import Retiring
 from sublet_hub.dask.watching import Watching
 from sublet_hub.dask.wishes import NotOfferedError, Room
 from sublet_hub.settings import Settings
@@ -56,6 +57,7 @@ class LeasedBackend(DBBackendBase):
         super().__init__(**traits)
         self.asking = Asking(self.sublet_settings, self.sublet_api_token)
         self.processes = LocalProcesses(self.sublet_settings)
+        self.retiring = Retiring(self)
         self.cluster_options = Options(*(String(name, default="") for name in OPTIONS))
 
     async def do_setup(self) -> None:
@@ -117,6 +119,8 @@ class LeasedBackend(DBBackendBase):
         if said["count"] > have:
             said["count"] = min(said["count"], have + await self._room(cluster, said["count"] - have))
         await super().on_cluster_heartbeat(cluster_name, said)
+        if cluster.count > len(cluster.active_workers()):
+            self.queue.put(cluster)  # a retired worker's place is empty; Dask-Gateway looks when the count changes
 
     async def _room(self, cluster: Cluster, wanted: int) -> int:
         try:
@@ -188,16 +192,18 @@ class LeasedBackend(DBBackendBase):
         )
 
     async def do_stop_worker(self, worker: Worker) -> None:
-        """End the worker first, since it costs; then say whose wish it was; then wait for its end."""
+        """End the worker first, since it costs; then say that its user wanted it, unless its lease had come to its
+        end; then wait."""
         lease = worker.state.get("lease")
         if lease is None:
             return
         leases = self.processes.workers
         over = not await asyncio.to_thread(runs_or_will, leases, lease)
         await asyncio.to_thread(stop, leases, lease)
-        untold = await self.asking.give_back(lease, f"Dask cluster {worker.cluster.name} gave its worker up")
-        if untold is not None and not over:
-            self.log.warning("The meter has to find the end of lease %s: %s", lease, untold)
+        if not over and not self.retiring.was_asked(worker):
+            untold = await self.asking.give_back(lease, f"Dask cluster {worker.cluster.name} gave its worker up")
+            if untold is not None:
+                self.log.warning("The meter has to find the end of lease %s: %s", lease, untold)
         await self._wait(lambda: not runs_or_will(leases, lease), f"worker in lease {lease}")
 
     async def do_check_workers(self, workers: Sequence[Worker]) -> list[bool]:

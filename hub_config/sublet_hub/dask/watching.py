@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dask_gateway_server.backends.db_base import Cluster, JobStatus, Worker
 
 from sublet_hub.cluster import records
-from sublet_hub.dask.local_processes import OUTLIVES_US_SECONDS, runs_or_will
+from sublet_hub.dask.local_processes import OUTLIVES_US_SECONDS
 
 if TYPE_CHECKING:
     from sublet_hub.dask.backend import LeasedBackend
@@ -45,12 +45,20 @@ class Watching:
                 self._backend.log.warning("The scheduler of cluster %s has ended", cluster.name)
                 await self._backend.stop_cluster(cluster.name, failed=True)
                 continue
-            for worker in [each for each in cluster.workers.values() if _is_to_run(each)]:
-                if not await asyncio.to_thread(runs_or_will, self._processes.workers, worker.state["lease"]):
-                    self._backend.log.info("Worker %s has ended", worker.name)
-                    self._backend.mark_ended(worker)
+            await self._look_at_workers(cluster)
             await self._end_if_lonely(cluster)
         await self._end_orphans()
+
+    async def _look_at_workers(self, cluster: Cluster) -> None:
+        ending = []
+        for worker in [each for each in cluster.workers.values() if _is_to_run(each)]:
+            seen = await asyncio.to_thread(self._processes.workers.look, worker.state["lease"])
+            if seen is None or seen.ended_at_ms is not None:
+                self._backend.log.info("Worker %s has ended", worker.name)
+                self._backend.mark_ended(worker)
+            elif self._backend.retiring.is_time(seen):
+                ending.append(worker)
+        self._backend.retiring.retire(cluster, ending)
 
     def _keep(self, cluster: Cluster) -> bool:
         """Put a scheduler's deadline off; False where it has ended."""
