@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import os
 import secrets
+import socket
 import sys
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
@@ -38,11 +39,11 @@ def own_cluster(settings: Mapping[str, Any], env: Mapping[str, str] = os.environ
     found, part = gpus(env), share(env)
     dask.config.set({"distributed.dashboard.link": dashboard_link(env)})
     if found:
-        wanted = {**guarded(), **cuda_settings(found, part, env), **settings}
+        wanted = {**guarded(env), **cuda_settings(found, part, env), **settings}
         cluster = module("dask_cuda").LocalCUDACluster(**wanted)
         show(_of_gpus(found, cluster, wanted))
         return cluster
-    wanted = {**guarded(), **cpu_settings(part, settings), **settings}
+    wanted = {**guarded(env), **cpu_settings(part, settings), **settings}
     # Where a machine has GPUs that this lease was not given, they are none of its figures.
     with dask.config.set({"distributed.diagnostics.nvml": False}):
         cluster = distributed.LocalCluster(**wanted)
@@ -50,21 +51,38 @@ def own_cluster(settings: Mapping[str, Any], env: Mapping[str, str] = os.environ
     return cluster
 
 
-def guarded() -> dict[str, Any]:
+def guarded(env: Mapping[str, str]) -> dict[str, Any]:
     """What keeps others on the machine out."""
+    port = _free_port()
     return {
         "security": True,
-        "dashboard_address": "127.0.0.1:0",
-        "scheduler_kwargs": {"http_prefix": f"/{SECRET}/"},
-        "http_prefix": f"/{SECRET}/",
+        "dashboard_address": f"127.0.0.1:{port}",
+        "scheduler_kwargs": {"http_prefix": _pages(env).format(port=port)},
+        "http_prefix": f"/{SECRET}",
     }
 
 
 def dashboard_link(env: Mapping[str, str]) -> str:
     """Where the dashboard is for a browser: through the server itself, where it can pass it on."""
-    if env.get("JUPYTERHUB_SERVICE_PREFIX") and importlib.util.find_spec("jupyter_server_proxy"):
-        return f"{env['JUPYTERHUB_SERVICE_PREFIX']}proxy/{{port}}/{SECRET}/status"
-    return f"http://127.0.0.1:{{port}}/{SECRET}/status"
+    pages = _pages(env)
+    return f"{pages}/status" if _passed_on(env) else f"http://127.0.0.1:{{port}}{pages}/status"
+
+
+def _pages(env: Mapping[str, str]) -> str:
+    """The path of the scheduler's web pages. They name their scripts by it, so it must be the one that a browser
+    sees, which has the port."""
+    return f"{env['JUPYTERHUB_SERVICE_PREFIX']}proxy/absolute/{{port}}/{SECRET}" if _passed_on(env) else f"/{SECRET}"
+
+
+def _passed_on(env: Mapping[str, str]) -> bool:
+    """https://jupyter-server-proxy.readthedocs.io/en/latest/arbitrary-ports-hosts.html"""
+    return bool(env.get("JUPYTERHUB_SERVICE_PREFIX") and importlib.util.find_spec("jupyter_server_proxy"))
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def cpu_settings(part: Share, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -166,7 +166,7 @@ def test_ucx_is_taken_where_nobody_else_is_in_the_network(
     monkeypatch: pytest.MonkeyPatch, installed: bool, gpus: int, env: dict[str, str], ucx: bool
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: installed and name == "distributed_ucxx")
-    settings = {**own.guarded(), **own.cuda_settings([H100] * gpus, Share(8, GIB), env)}
+    settings = {**own.guarded(env), **own.cuda_settings([H100] * gpus, Share(8, GIB), env)}
     assert (settings.get("protocol"), settings["security"]) == (("ucx", None) if ucx else (None, True))
 
 
@@ -216,6 +216,9 @@ def test_without_dask_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -
 def test_the_dashboard_goes_through_the_server_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     env = {"JUPYTERHUB_SERVICE_PREFIX": "/user/alice/train/"}
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "jupyter_server_proxy")
-    assert own.dashboard_link(env) == f"/user/alice/train/proxy/{{port}}/{own.SECRET}/status"
+    assert own.dashboard_link(env) == f"/user/alice/train/proxy/absolute/{{port}}/{own.SECRET}/status"
+    guarded = own.guarded(env)
+    port = guarded["dashboard_address"].rpartition(":")[2]
+    assert guarded["scheduler_kwargs"]["http_prefix"] == f"/user/alice/train/proxy/absolute/{port}/{own.SECRET}"
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert own.dashboard_link(env) == f"http://127.0.0.1:{{port}}/{own.SECRET}/status"
