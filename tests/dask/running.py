@@ -60,6 +60,11 @@ class DaskUser:
     def lease(self, name: str, lease_id: str) -> dict[str, Any]:
         return next(lease for lease in self.leases(name) if lease["id"] == lease_id)
 
+    def notices(self, lease_id: str) -> list[dict[str, Any]]:
+        """Those of a lease, newest first."""
+        found = self.session.client.get("/services/sublet/api/notices", params={"lease": lease_id})
+        return list(found.raise_for_status().json())
+
     def active(self, name: str) -> list[str]:
         return [str(lease["id"]) for lease in self.leases(name) if lease["state"] == "active"]
 

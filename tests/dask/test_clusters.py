@@ -22,6 +22,9 @@ NOTEBOOK_PYTHON = ROOT / ".venv-notebook" / "bin" / "python"
 DASK = NOTEBOOK_PYTHON.with_name("dask")
 EXACT_SECONDS = 1.0
 
+IDLE_SECONDS = 20
+SETTINGS = {"SUBLET_DASK": "true", "SUBLET_NOTICE_SECONDS": "25,20", "SUBLET_DASK_IDLE_SECONDS": str(IDLE_SECONDS)}
+
 pytestmark = [pytest.mark.slow, pytest.mark.platform, pytest.mark.timeout(600)]
 
 COMPUTE = """
@@ -47,7 +50,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
         pytest.skip("Dask is not in the users' environment; `make setup` installs it")
     folder = tmp_path_factory.mktemp("platform")
     folder.chmod(0o711)
-    running = Platform(folder, settings={"SUBLET_DASK": "true", "SUBLET_NOTICE_SECONDS": "25,20"}).start()
+    running = Platform(folder, settings=SETTINGS).start()
     try:
         yield running
     finally:
@@ -323,6 +326,35 @@ def test_a_worker_whose_lease_is_reclaimed_hands_on_what_it_holds(platform: Plat
         assert seconds(ended["ended_at"]) < deadline
         assert alice.status(name) == "RUNNING"
         assert len(alice.await_workers(name, 2)) == 2
+    finally:
+        alice.stop(name)
+
+
+WORK = """
+import os, sys, time
+from dask_gateway import Gateway
+with Gateway(os.environ["SUBLET_DASK_URL"], auth="jupyterhub").connect(sys.argv[1]).get_client() as client:
+    print(client.submit(lambda: 2 + 2).result(60))
+"""
+
+
+def test_a_cluster_that_computes_nothing_gets_a_notice_and_goes_on_if_it_is_used(
+    platform: Platform, alice: DaskUser
+) -> None:
+    empty = alice.begin(flavor="cpu")
+    name = alice.begin(flavor="cpu")
+    try:
+        assert alice.scale(name, 1).status_code == 200
+        (lease,) = alice.await_workers(name, 1)
+        wait_until(lambda: alice.lease(name, lease)["deadline_reason"] == "idle", 3 * IDLE_SECONDS, "it is to end")
+        assert {each["reason"] for each in alice.notices(lease)} == {"idle"}
+        assert alice.status(name) == "RUNNING"
+        with a_notebook(platform, alice, WORK, name) as notebook:
+            printed, failed = notebook.communicate(timeout=120)
+        assert printed.strip() == "4", failed
+        wait_until(lambda: alice.lease(name, lease)["deadline_reason"] != "idle", 20, "its end is taken back")
+        assert alice.active(name) == [lease]
+        wait_until(lambda: alice.status(empty) == "STOPPED", 3 * IDLE_SECONDS, "a cluster without workers is stopped")
     finally:
         alice.stop(name)
 

@@ -1,5 +1,4 @@
-"""How many leases an offer says would fit is how many are granted; the limit that it names is the one that refuses the
-next."""
+"""As many leases are granted as an offer says would fit, and the limit that it names refuses the next."""
 
 from __future__ import annotations
 

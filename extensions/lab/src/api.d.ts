@@ -288,7 +288,8 @@ export interface paths {
         /**
          * Keep Lease
          * @description Take back one's own planned stop, or that of an idle lease, and count idleness from now on. Refused with
-         *     `deadline-stands` where the deadline is a quota's, a limit's, the owner's or an admin's.
+         *     `deadline-stands` where the deadline is a quota's, a limit's, the owner's or an admin's. A spawner takes back the
+         *     idle end of a Dask worker.
          */
         post: operations["keep_lease"];
         delete?: never;
@@ -1870,7 +1871,8 @@ export interface components {
         };
         /**
          * StopRequest
-         * @description How a lease is to end. `reason` is for spawners; `immediately` skips an admin's notice; `at` is its owner's.
+         * @description How a lease is to end. `reason` is for spawners (`idle`: of Dask workers, with notice); `immediately` skips an
+         *     admin's notice; `at` is its owner's.
          */
         StopRequest: {
             /**
@@ -1884,7 +1886,7 @@ export interface components {
              */
             immediately: boolean;
             /** Reason */
-            reason?: ("user" | "shutdown") | null;
+            reason?: ("user" | "shutdown" | "idle") | null;
             /**
              * Why
              * @default

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 
 from sublet_hub.api.hub_client import HttpHub, OAuthClient
 from sublet_hub.dask.wishes import NotOfferedError, Part, Room, part_of, room_for
@@ -72,6 +73,25 @@ class Asking:
         except (ApiAwayError, RefusedError) as error:
             return str(error)
         return None
+
+    async def end_idle(self, lease_id: str, why: str) -> datetime | None:
+        """Have a lease end for idleness, with notice. Gives when; None where it ends anyway, or where it can't be
+        said now."""
+        try:
+            lease = await self._leases.stop(lease_id, "idle", why)
+        except (ApiAwayError, RefusedError):
+            return None
+        return lease.deadline_at if lease.deadline_reason == "idle" else None
+
+    async def keep(self, lease_id: str, why: str) -> bool:
+        """Take that back. False where nobody can say so now."""
+        try:
+            await self._leases.keep(lease_id, why)
+        except RefusedError:  # it is ending, or has ended
+            return True
+        except ApiAwayError:
+            return False
+        return True
 
     async def _groups(self, user: str) -> tuple[str, ...]:
         try:

@@ -10,9 +10,11 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from aiohttp import web
 from dask_gateway_server.backends.base import PublicException
 from dask_gateway_server.backends.db_base import Cluster, DBBackendBase, JobStatus, Worker
 from dask_gateway_server.options import Options, String
+from dask_gateway_server.routes import api_handler
 from dask_gateway_server.traitlets import Type
 from traitlets import Instance, Unicode
 
@@ -21,6 +23,7 @@ from sublet_hub.dask import heartbeats
 from sublet_hub.dask.asking import Asking, NotGrantedError
 from sublet_hub.dask.cluster_config import part_in
 from sublet_hub.dask.commands import scheduler_arguments, worker_arguments
+from sublet_hub.dask.idling import Idling
 from sublet_hub.dask.local_processes import LocalProcesses, Owned, runs_or_will, stop
 from sublet_hub.dask.retiring import Retiring
 from sublet_hub.dask.watching import Watching
@@ -58,7 +61,21 @@ class LeasedBackend(DBBackendBase):
         self.asking = Asking(self.sublet_settings, self.sublet_api_token)
         self.processes = LocalProcesses(self.sublet_settings)
         self.retiring = Retiring(self)
+        self.idling = Idling(self)
         self.cluster_options = Options(*(String(name, default="") for name in OPTIONS))
+
+    async def setup(self, app: web.Application) -> None:
+        """See Backend, which says that routes are added here."""
+        told_idle = api_handler(self._told_idle, token_authenticated=True)
+        app.add_routes([web.post("/api/v1/clusters/{cluster_name}/idle", told_idle)])
+        await super().setup(app)
+
+    async def _told_idle(self, request: web.Request) -> web.Response:
+        """A scheduler, by its cluster's token, says that its cluster computes nothing."""
+        cluster = self.db.get_cluster(request.match_info["cluster_name"])
+        if cluster is not None and cluster.is_active():
+            await self.idling.told(cluster)
+        return web.Response(status=204)
 
     async def do_setup(self) -> None:
         """See DBBackendBase."""

@@ -45,6 +45,7 @@ class Watching:
                 self._backend.log.warning("The scheduler of cluster %s has ended", cluster.name)
                 await self._backend.stop_cluster(cluster.name, failed=True)
                 continue
+            await self._backend.idling.look(cluster)
             await self._look_at_workers(cluster)
             await self._end_if_lonely(cluster)
         await self._end_orphans()
@@ -58,7 +59,8 @@ class Watching:
                 self._backend.mark_ended(worker)
             elif self._backend.retiring.is_time(seen):
                 ending.append(worker)
-        self._backend.retiring.retire(cluster, ending)
+        if not self._backend.idling.is_ending(cluster):  # all of it ends: there is nowhere to move to
+            self._backend.retiring.retire(cluster, ending)
 
     def _keep(self, cluster: Cluster) -> bool:
         """Put a scheduler's deadline off; False where it has ended."""
@@ -87,6 +89,7 @@ class Watching:
         known = self._backend.db.name_to_cluster
         alive = frozenset(name for name, each in known.items() if each.status < JobStatus.STOPPED)
         self._lonely_since = {name: since for name, since in self._lonely_since.items() if name in alive}
+        self._backend.idling.forget(alive)
         await asyncio.to_thread(self._processes.end_orphans, alive)
 
 
