@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sublet import as_html, as_text, models  # noqa: F401 — the first two register how things show themselves
 from sublet.client import keep, lease, quota, stop, usage
+from sublet.dask import cluster
 from sublet.errors import (
     DoesNotFit,
     LicenceNeeded,
@@ -39,6 +40,7 @@ __all__ = [
     "SubletError",
     "Unavailable",
     "Usage",
+    "cluster",
     "keep",
     "lease",
     "load_ipython_extension",

@@ -122,14 +122,14 @@ def _limit_bar(limit: Limit) -> str:
     if limit.what == "lease_seconds" or limit.limit == 0:
         return ""
     used = min(100, 100 * limit.used // limit.limit)
-    return _bar(used, min(100 - used, 100 * limit.held // limit.limit))
+    return bar(used, min(100 - used, 100 * limit.held // limit.limit))
 
 
 def _day_bar(day: Day, most: int) -> str:
-    return _bar(100 * day.gpu_seconds // most) if most else ""
+    return bar(100 * day.gpu_seconds // most) if most else ""
 
 
-def _bar(full: int, half: int = 0) -> str:
+def bar(full: int, half: int = 0) -> str:
     """Shares in percent, drawn in the text's own colour. The figures stand beside it."""
     parts = f'<i style="width:{full}%;background:currentColor"></i>'
     parts += f'<i style="width:{half}%;background:currentColor;opacity:0.45"></i>'

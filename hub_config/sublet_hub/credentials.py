@@ -20,7 +20,7 @@ from typing import Any, ClassVar, Self
 CREDENTIALS_FILE = "credentials"
 SECRETS_FILE = "secrets.json"
 PRIVATE = 0o600
-ADDED_LATER = ("gateway_token",)
+ADDED_LATER = ("gateway_token", "dask_token")
 """Secrets that the first versions did not have."""
 
 
@@ -99,6 +99,9 @@ class Secrets(_Given):
 
     gateway_token: str = field(repr=False)
     """Hub token of the service `sublet-gateway`, which the gateway shows to the api."""
+
+    dask_token: str = field(repr=False)
+    """Hub token of the service `sublet-dask`: the Dask gateway asks for leases with it."""
 
     runner_token: str = field(repr=False)
     """Hub token of the service `sublet-up`: tells the hub that the proxy was started anew."""

@@ -185,9 +185,11 @@ async def test_offers_are_for_oneself_or_for_a_spawners_user(platform: Running) 
     assert own[1]["tiers"][0] == {
         "tier": "guaranteed", "price_microunits_per_gpu_hour": 2_000_000, "price_microunits_per_hour": 4_000_000,
     }  # fmt: skip
-    assert own[1]["choices"][0] == {
+    choice = own[1]["choices"][0]
+    assert choice.pop("fits_problem")["limit"]["what"] == "gpus"
+    assert choice == {
         "account": "user:alice", "tier": "guaranteed", "available": True, "lasts_seconds": 18000, "held_seconds": 600,
-        "problem": None,
+        "problem": None, "fits": 2,
     }  # fmt: skip
     for_bob = await platform.ask("GET", f"{API}/flavors?user=bob&group=ops&group=lab", "spawner")
     assert {each["account"] for each in for_bob.json()[0]["choices"]} == {"user:bob", "group:ops", "group:lab"}

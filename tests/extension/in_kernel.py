@@ -47,7 +47,7 @@ class Kernel:
             return False
         if kind == "stream":
             told[content["name"]] += content["text"]
-        elif kind in {"display_data", "execute_result"}:
+        elif kind in {"display_data", "execute_result", "update_display_data"}:
             told["shown"].append(content["data"])
         elif kind == "error":
             told["errors"].append(content)

@@ -13,6 +13,7 @@ if importlib.util.find_spec("torch"):  # not in images built with TORCH=none, su
     assert torch.ones(3).sum().item() == 3
     print("torch", torch.__version__)
 PYTHON
+python -c 'import dask.dataframe, dask_cuda, dask_gateway' || fail "Dask"
 jupyter kernelspec list | grep -q /opt/notebook/ || fail "there is no Python kernel"
 
 jupyter labextension list 2>&1 | grep -q '@sublet/lab .*enabled.*OK' || fail "our JupyterLab extension is not there"

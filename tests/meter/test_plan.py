@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sublet_hub.cluster.base import Cause, Claims, Observed
-from sublet_hub.domain.lease import Deadline, EndReason, Lease, LeaseState
+from sublet_hub.domain.lease import Deadline, EndReason, Lease, LeaseKind, LeaseState
 from sublet_hub.domain.policy import Policy
 from sublet_hub.meter.plan import (
     OVERDUE_MS,
@@ -153,7 +153,22 @@ def test_why_a_lease_ended(cause: Cause, ordered: EndReason | None, reason: EndR
         deadline=Deadline(NOW, EndReason.QUOTA),
         ordered=Deadline(NOW, ordered) if ordered else None,
     )
-    assert end_reason(one, seen(ended_at_ms=NOW, cause=cause)) is reason
+    assert end_reason(one, seen(ended_at_ms=NOW, cause=cause), Policy()) is reason
+
+
+@pytest.mark.parametrize(
+    ("kind", "before_ms", "reason"),
+    [
+        ("worker", 59_000, EndReason.QUOTA),
+        ("worker", 61_000, EndReason.EXITED),
+        ("notebook", 59_000, EndReason.EXITED),
+    ],
+)
+def test_a_dask_worker_that_was_retired_at_its_last_warning_ended_for_that_reason(
+    kind: LeaseKind, before_ms: int, reason: EndReason
+) -> None:
+    one = lease(kind=kind, deadline=Deadline(NOW + before_ms, EndReason.QUOTA))
+    assert end_reason(one, seen(ended_at_ms=NOW, cause="exited"), Policy()) is reason
 
 
 def test_one_broken_lease_hides_no_other() -> None:

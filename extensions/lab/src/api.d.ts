@@ -289,7 +289,8 @@ export interface paths {
         /**
          * Keep Lease
          * @description Take back one's own planned stop, or that of an idle lease, and count idleness from now on. Refused with
-         *     `deadline-stands` where the deadline is a quota's, a limit's, the owner's or an admin's.
+         *     `deadline-stands` where the deadline is a quota's, a limit's, the owner's or an admin's. A spawner takes back the
+         *     idle end of a Dask worker.
          */
         post: operations["keep_lease"];
         delete?: never;
@@ -870,6 +871,13 @@ export interface components {
             account: string;
             /** Available */
             available: boolean;
+            /**
+             * Fits
+             * @description How many such leases could be had at once now; null: nothing bounds it.
+             */
+            fits: number | null;
+            /** @description Why not one more than that. */
+            fits_problem: components["schemas"]["RefusalModel"] | null;
             /** Held Seconds */
             held_seconds: number;
             /**
@@ -1864,7 +1872,8 @@ export interface components {
         };
         /**
          * StopRequest
-         * @description How a lease is to end. `reason` is for spawners; `immediately` skips an admin's notice; `at` is its owner's.
+         * @description How a lease is to end. `reason` is for spawners (`idle`: of Dask workers, with notice); `immediately` skips an
+         *     admin's notice; `at` is its owner's.
          */
         StopRequest: {
             /**
@@ -1878,7 +1887,7 @@ export interface components {
              */
             immediately: boolean;
             /** Reason */
-            reason?: ("user" | "shutdown") | null;
+            reason?: ("user" | "shutdown" | "idle") | null;
             /**
              * Why
              * @default

@@ -176,6 +176,8 @@ def _choice(each: Choice) -> ChoiceModel:
         lasts_seconds=None if each.lasts_ms is None else each.lasts_ms // MS_PER_SECOND,
         held_seconds=(each.hold_ms or 0) // MS_PER_SECOND,
         problem=None if each.problem is None else refusal(each.problem),
+        fits=each.fits,
+        fits_problem=None if each.fits_problem is None else refusal(each.fits_problem),
     )
 
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "api": ("sublet_hub.cli.processes:api", "Run the api alone; `up` does it for you."),
     "meter": ("sublet_hub.cli.processes:meter", "Run the meter alone; `up` does it for you."),
     "gateway": ("sublet_hub.cli.processes:gateway", "Run the gateway alone; `up` does it for you."),
+    "dask": ("sublet_hub.cli.processes:dask", "Run the gateway of Dask clusters alone; `up` does it for you."),
 }
 """Where each command is, and its line in the help; in the order of the help."""
 

@@ -1,4 +1,4 @@
-"""`sublet up`, `sublet api`, `sublet meter` and `sublet gateway`: the platform's own processes."""
+"""`sublet up`, `sublet api`, `sublet meter`, `sublet gateway` and `sublet dask`: the platform's own processes."""
 
 from __future__ import annotations
 
@@ -49,6 +49,14 @@ def gateway(*, debug: bool) -> None:
     from sublet_hub.gateway.serve import serve
 
     serve(settings_here(), logging.DEBUG if debug else logging.INFO)
+
+
+@click.command(context_settings=HELP)
+def dask() -> None:
+    """Run the gateway of Dask clusters alone, as the setting `dask` says. `sublet up` does it for you."""
+    from sublet_hub.dask.serve import serve
+
+    serve(settings_here())
 
 
 def settings_here() -> Settings:

@@ -125,6 +125,13 @@ class LocalCluster:
         seen = (_observe(name, self._leases / name) for name in names if name != _CLOSED)
         return tuple(lease for lease in seen if lease is not None)
 
+    def look(self, lease_id: str) -> Observed | None:
+        """One lease as `observe` would tell of it; None where nothing is (any more) held under this id."""
+        try:
+            return _observe(lease_id, self._folder(lease_id))
+        except LeaseUnknownError:
+            return None
+
     def arm(self, lease_id: str, deadline_ms: int, reason: str) -> None:
         """See `Cluster.arm`. The parent follows within a quarter of a second."""
         try:

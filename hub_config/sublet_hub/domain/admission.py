@@ -88,6 +88,37 @@ def lasts_ms(draw: Draw, state: LimitState) -> int | None:
     return 0 if needed > state.left else None
 
 
+def how_many(
+    draw: Draw, states: Sequence[LimitState], slice_ms: int, minimum_ms: int
+) -> tuple[int | None, LimitState | None]:
+    """How many such leases would be granted one after the other, and the limit that refuses the next one.
+
+    None and None where no limit ever would. Each holds the usual slice first, the last one what is left of it.
+    """
+    fewest, tightest = None, None
+    for state in states:
+        if not state.applies_to(draw.flavor):
+            continue
+        number = _how_many(draw, state, slice_ms, minimum_ms)
+        if number is not None and (fewest is None or number < fewest):
+            fewest, tightest = number, state
+    return fewest, tightest
+
+
+def _how_many(draw: Draw, state: LimitState, slice_ms: int, minimum_ms: int) -> int | None:
+    what = state.limit.what
+    if what is What.GPUS:
+        return state.left // draw.parts if draw.parts else None
+    if what is What.LEASES:
+        return state.left
+    lasts = lasts_ms(draw, state)
+    if what is What.LEASE_SECONDS:
+        return None if lasts is None or lasts >= minimum_ms else 0
+    if lasts is None:
+        return None
+    return 0 if lasts < minimum_ms else (lasts - minimum_ms) // slice_ms + 1
+
+
 def refusal(state: LimitState) -> PublicError:
     """The refusal that names the binding limit, whose it is, and when it resets."""
     limit = state.limit

@@ -14,7 +14,8 @@ class Choice:
     """One way to have a flavor: which account pays, in which tier.
 
     `lasts_ms` is how long one lease could run on what the account's quota has left (None: no limit bounds it),
-    `hold_ms` what would be held first. `problem` says why it can't be had now; then the other two are None.
+    `hold_ms` what would be held first. `problem` says why it can't be had now; then the other two are None. `fits` is
+    how many such leases could be had at once (None: nothing bounds it), `fits_problem` why not one more.
     """
 
     account: Subject
@@ -22,6 +23,8 @@ class Choice:
     lasts_ms: int | None
     hold_ms: int | None
     problem: PublicError | None
+    fits: int | None = 0
+    fits_problem: PublicError | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,13 @@ from sublet_hub.credentials import Credentials, Secrets
 API_PREFIX = "/services/sublet/"
 QUOTA_PREFIX = "/hub/api/quotas/"
 MODELS_PREFIX = "/services/models/"
+DASK_PREFIX = "/services/dask/"
 
 API_SERVICE = "sublet"
 API_OAUTH_CLIENT = "service-sublet"
 SPAWNER_SERVICE = "sublet-spawner"
 GATEWAY_SERVICE = "sublet-gateway"
+DASK_SERVICE = "sublet-dask"
 RUNNER_SERVICE = "sublet-up"
 ADMIN_SERVICE = "sublet-admin"
 
@@ -25,6 +27,7 @@ MODELS_SERVE = "custom:models:serve"
 MODELS_LEASE = "custom:models:lease"
 LICENCES_WRITE = "custom:licences:write"
 ACCESS_API = f"access:services!service={API_SERVICE}"
+ACCESS_DASK = f"access:services!service={DASK_SERVICE}"
 
 SERVER_SCOPES = (
     "users:activity!user",
@@ -53,8 +56,9 @@ CUSTOM_SCOPES = {
 }
 
 
-def services(secrets: Secrets, credentials: Credentials) -> list[dict[str, Any]]:
+def services(secrets: Secrets, credentials: Credentials, *, with_dask: bool = False) -> list[dict[str, Any]]:
     """The hub's services: names under which our processes show tokens. None is started by the hub."""
+    dask = [{"name": DASK_SERVICE, "api_token": secrets.dask_token, "display": False}] if with_dask else []
     return [
         {
             "name": API_SERVICE,
@@ -69,6 +73,7 @@ def services(secrets: Secrets, credentials: Credentials) -> list[dict[str, Any]]
         },
         {"name": SPAWNER_SERVICE, "api_token": secrets.spawner_token, "display": False},
         *_gateway_service(secrets),
+        *dask,
         {"name": RUNNER_SERVICE, "api_token": secrets.runner_token, "display": False},
         {"name": ADMIN_SERVICE, "api_token": credentials.admin_token, "display": False},
     ]
@@ -87,6 +92,7 @@ def roles(
     *,
     with_gateway: bool = True,
     with_model_leases: bool = False,
+    with_dask: bool = False,
 ) -> list[dict[str, Any]]:
     """Who may do what. Each process has the least that it needs; a quota admin is no admin of users."""
     gateway = {
@@ -94,6 +100,12 @@ def roles(
         "description": "Looks up who calls a model, and books what they used",
         "scopes": [MODELS_SERVE, MODELS_LEASE] if with_model_leases else [MODELS_SERVE],
         "services": [GATEWAY_SERVICE],
+    }
+    dask = {
+        "name": "sublet-dask",
+        "description": "Asks for leases of Dask workers, on behalf of the users who start clusters",
+        "scopes": [LEASES_WRITE, "read:users:name", "read:users:groups"],
+        "services": [DASK_SERVICE],
     }
     return [
         {
@@ -117,6 +129,7 @@ def roles(
             "services": [SPAWNER_SERVICE],
         },
         *([gateway] if with_gateway else []),
+        *([dask] if with_dask else []),
         {
             "name": "sublet-up",
             "description": "Has the hub put its routes into a proxy that was started anew",
@@ -126,8 +139,9 @@ def roles(
     ]
 
 
-def routes(api_url: str, gateway_url: str | None) -> dict[str, str]:
-    """What the proxy sends to the api and, where there is one, to the gateway, beside what the hub tells it of
-    itself."""
+def routes(api_url: str, gateway_url: str | None, dask_url: str | None = None) -> dict[str, str]:
+    """What the proxy sends to the api and, where there are such, to the gateway and to Dask's, beside what the hub
+    tells it of itself."""
     models = {} if gateway_url is None else {MODELS_PREFIX: gateway_url}
-    return {API_PREFIX: api_url, QUOTA_PREFIX: api_url, **models}
+    dask = {} if dask_url is None else {DASK_PREFIX: dask_url}
+    return {API_PREFIX: api_url, QUOTA_PREFIX: api_url, **models, **dask}

@@ -13,8 +13,10 @@ from sublet_hub.credentials import Credentials, Secrets, read_credentials, read_
 from sublet_hub.hub import pages
 from sublet_hub.hub.access import (
     ACCESS_API,
+    ACCESS_DASK,
     API_PREFIX,
     CUSTOM_SCOPES,
+    DASK_PREFIX,
     MODELS_PREFIX,
     SERVER_SCOPES,
     roles,
@@ -41,8 +43,8 @@ def configure(c: Config, settings: Settings) -> None:
     configure_servers(c, settings, secrets)
     configure_pages(c)
     c.JupyterHub.custom_scopes = CUSTOM_SCOPES
-    c.JupyterHub.extra_user_scopes = [ACCESS_API]
-    c.JupyterHub.services = services(secrets, credentials)
+    c.JupyterHub.extra_user_scopes = [ACCESS_API, *([ACCESS_DASK] if settings.dask else [])]
+    c.JupyterHub.services = services(secrets, credentials, with_dask=settings.dask)
     # Where a provider says who people are, a name of ours (`admin`) must make nobody an administrator.
     admins = sign_in.admin_users if sign_in.by_oauth else admin_names(settings, credentials)
     c.JupyterHub.load_roles = roles(
@@ -50,6 +52,7 @@ def configure(c: Config, settings: Settings) -> None:
         sign_in.admin_groups,
         with_gateway=secrets.has("gateway_token"),
         with_model_leases=settings.model_account is not None,
+        with_dask=settings.dask,
     )
 
 
@@ -71,7 +74,9 @@ def _network(c: Config, settings: Settings, secrets: Secrets) -> None:
     c.ConfigurableHTTPProxy.should_start = False
     c.ConfigurableHTTPProxy.api_url = settings.proxy_api_url
     c.ConfigurableHTTPProxy.auth_token = secrets.proxy_token
-    c.Proxy.extra_routes = routes(settings.api_url, gateway_url(settings))
+    c.Proxy.extra_routes = routes(
+        settings.api_url, gateway_url(settings), settings.dask_url if settings.dask else None
+    )
 
 
 def _authenticator(c: Config, settings: Settings, credentials: Credentials) -> None:
@@ -93,10 +98,12 @@ def configure_servers(c: Config, settings: Settings, secrets: Secrets) -> None:
         c.JupyterHub.proxy_class = "sublet_hub.hub.lease_proxy.LeaseProxy"
     if gateway := gateway_url(settings):
         c.LeaseMixin.sublet_models_url = f"{gateway}{MODELS_PREFIX}v1"
+    if settings.dask:
+        c.LeaseMixin.sublet_dask_url = f"{settings.dask_url}{DASK_PREFIX.rstrip('/')}"
     c.Spawner.default_url = "/lab"
     c.Spawner.http_timeout = settings.spawn_timeout_seconds
     c.Spawner.start_timeout = settings.spawn_timeout_seconds
-    c.Spawner.server_token_scopes = list(SERVER_SCOPES)
+    c.Spawner.server_token_scopes = [*SERVER_SCOPES, *([ACCESS_DASK] if settings.dask else [])]
     c.JupyterHub.allow_named_servers = True
     c.JupyterHub.named_server_limit_per_user = settings.servers_per_user_max
     c.JupyterHub.concurrent_spawn_limit = settings.concurrent_spawns_max

@@ -30,7 +30,7 @@ _LEASES = TypeAdapter(tuple[Lease, ...])
 _LEASE = TypeAdapter(Lease)
 _GRANT = TypeAdapter(Grant)
 
-StopReason = Literal["user", "shutdown"]
+StopReason = Literal["user", "shutdown", "idle"]
 Query = Sequence[tuple[str, str | int | float | bool | None]]
 
 
@@ -87,6 +87,12 @@ class LeaseClient:
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         body = {"reason": reason, "why": why}
         content = await self._call("POST", f"/leases/{lease_id}/stop", body=body, headers=headers)
+        return _parsed(_LEASE, content)
+
+    async def keep(self, lease_id: str, why: str) -> Lease:
+        """Take back the idle end of a Dask worker. Repeating it is harmless."""
+        headers = {"Idempotency-Key": uuid.uuid4().hex}
+        content = await self._call("POST", f"/leases/{lease_id}/keep", body={"why": why}, headers=headers)
         return _parsed(_LEASE, content)
 
     async def lease(self, lease_id: str) -> Lease:

@@ -85,6 +85,8 @@ class LeaseMixin(LeasePages, Spawner):
         if self.sublet_models_url:
             env["OPENAI_BASE_URL"] = self.sublet_models_url
             env["OPENAI_API_KEY"] = env["JUPYTERHUB_API_TOKEN"]
+        if self.sublet_dask_url:
+            env["SUBLET_DASK_URL"] = self.sublet_dask_url
         return env
 
     # ---------------------------------------------------------------- kept over restarts of the hub

@@ -68,6 +68,10 @@ class LeasePages(LoggingConfigurable):
         " environment. Empty: there is none."
     ).tag(config=True)
 
+    sublet_dask_url = Unicode(
+        help="Where a user's server asks for Dask clusters: SUBLET_DASK_URL in its environment. Empty: nowhere."
+    ).tag(config=True)
+
     lease_id = Unicode(help="The lease of the running server; empty while there is none.")
 
     @default("sublet_user_api_url")

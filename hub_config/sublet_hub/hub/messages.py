@@ -68,7 +68,8 @@ class Price(_Message):
 class Prospect(_Message):
     """Whether a user could have a flavor now, in one tier and on one account, and for how long.
 
-    `lasts_seconds` None: no quota bounds it.
+    `lasts_seconds` None: no quota bounds it. `fits` is how many such leases could be had at once (None: nothing
+    bounds it), `fits_problem` why not one more.
     """
 
     account: _Name
@@ -77,6 +78,8 @@ class Prospect(_Message):
     lasts_seconds: int | None
     held_seconds: int
     problem: Problem | None = None
+    fits: int | None = None
+    fits_problem: Problem | None = None
 
 
 class Offer(_Message):

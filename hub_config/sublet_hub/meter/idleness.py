@@ -27,7 +27,11 @@ class Idleness:
         self._looked: dict[int, int] = {}
 
     def look(self, leases: Collection[Lease], now_ms: int) -> Mapping[str, bool]:
-        """Of the leases that it looked at, whether they are idle. Without any policy nothing is read."""
+        """Of the leases that it looked at, whether they are idle. Without any policy nothing is read.
+
+        Dask workers are left out: whether their cluster is idle is for its gateway to say.
+        """
+        leases = [lease for lease in leases if lease.kind != "worker"]
         if self._has_policy and self._is_time(MINUTE_MS, now_ms - RECORDS_COME_MS):
             return activity.look(self._books, (lease for lease in leases if lease.is_open), all_of_them=True)
         ending = [lease for lease in leases if lease.planned and lease.plan_of(EndReason.IDLE) is not None]

@@ -115,6 +115,9 @@ OVERDUE_MS = 10_000
 have ended it is broken."""
 
 
+LEAST_WARNING_SECONDS = 60
+"""How long before its end a Dask worker is retired where all warnings are turned off."""
+
 NOT_LOOKED_AT: Mapping[str, bool] = MappingProxyType({})
 
 
@@ -154,7 +157,7 @@ def _for_open(
     # What ran a lease may have lost its record of the start; ours has it.
     started = lease.started_at_ms if seen is None or seen.started_at_ms is None else seen.started_at_ms
     if seen is not None and seen.ended_at_ms is not None and started is not None:
-        yield End(lease.id, started, max(seen.ended_at_ms, started), end_reason(lease, seen))
+        yield End(lease.id, started, max(seen.ended_at_ms, started), end_reason(lease, seen, policy))
         yield Forget(lease.id)
     elif seen is None or seen.started_at_ms is None:
         yield from _for_unstarted(lease, seen, now_ms, policy)
@@ -230,8 +233,11 @@ def _for_unknown(seen: Observed) -> Iterator[Action]:
         yield Stop(seen.lease_id)
 
 
-def end_reason(lease: Lease, seen: Observed) -> EndReason:
-    """Why a lease ended: what the cluster saw, and what had been ordered or was due."""
+def end_reason(lease: Lease, seen: Observed, policy: Policy) -> EndReason:
+    """Why a lease ended: what the cluster saw, and what had been ordered or was due.
+
+    A Dask worker that ends after the last warning was retired for it: what it held had to move on before the end.
+    """
     if seen.cause == "lost":
         return EndReason.LOST
     if seen.cause == "oom":
@@ -240,6 +246,9 @@ def end_reason(lease: Lease, seen: Observed) -> EndReason:
         return lease.deadline.reason
     if lease.ordered is not None:
         return lease.ordered.reason
+    last_warning_ms = min(policy.notice_leads_seconds, default=LEAST_WARNING_SECONDS) * 1000
+    if lease.kind == "worker" and (seen.ended_at_ms or 0) >= lease.deadline.at_ms - last_warning_ms:
+        return lease.deadline.reason
     return _UNORDERED.get(seen.cause, EndReason.EXITED)
 
 

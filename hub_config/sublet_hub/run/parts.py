@@ -33,13 +33,15 @@ class PartMissing(Exception):
 
 
 def parts_of(settings: Settings, secrets: Secrets) -> tuple[Part, ...]:
-    """The five processes, in the order in which they start. The first must answer before the others begin."""
+    """The processes, in the order in which they start. The first must answer before the others begin."""
+    dask = Part("dask", (*_PYTHON, "sublet_hub.cli", "dask"), f"http://127.0.0.1:{settings.dask_api_port}/api/health")
     return (
         proxy_part(settings, secrets),
         Part("hub", (*_PYTHON, "jupyterhub", "-f", str(hub_config_file())), f"{settings.hub_api_url}/"),
         Part("api", (*_PYTHON, "sublet_hub.cli", "api"), f"{settings.api_url}/services/sublet/health"),
         Part("gateway", (*_PYTHON, "sublet_hub.cli", "gateway"), f"{settings.gateway_url}/services/models/health"),
         Part("meter", (*_PYTHON, "sublet_hub.cli", "meter"), f"http://127.0.0.1:{settings.meter_port}/metrics"),
+        *((dask,) if settings.dask else ()),
     )
 
 

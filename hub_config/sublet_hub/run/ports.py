@@ -26,7 +26,10 @@ def check_free(settings: Settings, wait_seconds: float = WAIT_SECONDS) -> None:
         "port": (settings.host, settings.port),
         **{
             name: ("127.0.0.1", getattr(settings, name))
-            for name in ("proxy_api_port", "hub_port", "api_port", "meter_port", "gateway_port")
+            for name in (
+                *("proxy_api_port", "hub_port", "api_port", "meter_port", "gateway_port"),
+                *(("dask_port", "dask_api_port") if settings.dask else ()),
+            )
         },
     }
     deadline = time.monotonic() + wait_seconds

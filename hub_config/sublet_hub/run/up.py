@@ -78,11 +78,13 @@ def _run(settings: Settings, make_parts: MakeParts) -> int:
 
 
 def stop(platform: Platform, settings: Settings) -> None:
-    """Leases first, while their pages still find the hub, which servers ask who it is that saves; then the hub, and
-    what it may have started meanwhile; then the gateway, which gives back leases too; then the meter, which posts
-    their last use."""
+    """Dask's gateway first, which would start workers anew; then leases, while their pages still find the hub, which
+    servers ask who it is that saves; then the hub, and what it may have started meanwhile; then the models' gateway,
+    which gives back leases too; then the meter, which posts their last use."""
     print("\nStopping. (Ctrl-C again: at once.)", flush=True)
     try:
+        if settings.dask:
+            _end_dask(platform, settings)
         ended = _end_leases(platform, settings)
         platform.stop("hub")
         ended += _end_leases(platform, settings)
@@ -99,6 +101,14 @@ def _end_leases(platform: Platform, settings: Settings) -> int:
     _record_shutdown(settings)
     patience = settings.stop_grace_seconds + settings.stop_timeout_seconds
     return stop_all(LocalCluster(settings.data), platform.wait_until, patience)
+
+
+def _end_dask(platform: Platform, settings: Settings) -> None:
+    """Its gateway ends the clusters; schedulers that it couldn't end are ended here."""
+    _record_shutdown(settings)
+    platform.stop("dask")
+    patience = settings.stop_grace_seconds + settings.stop_timeout_seconds
+    stop_all(LocalCluster(settings.data / "dask"), platform.wait_until, patience)
 
 
 def _record_shutdown(settings: Settings) -> None:

@@ -157,6 +157,12 @@ class Settings(KubernetesSettings):
     gateway_port: Port = _offset(84)
     """Port of the gateway behind the proxy. Default: `port` + 84."""
 
+    dask_port: Port = _offset(85)
+    """Port where Dask clusters are asked for and reached. Default: `port` + 85."""
+
+    dask_api_port: Port = _offset(86)
+    """Port of the Dask gateway behind it, which schedulers report to. Default: `port` + 86."""
+
     hub_address: str = _beside("hub_port")
     """Where the other parts reach the hub: scheme, host and port, no slash at the end. Default: on this machine."""
 
@@ -300,6 +306,20 @@ class Settings(KubernetesSettings):
     """User whose leases those servers are. None: the user of `model_account`; where that is a group's account, it has
     to be said."""
 
+    # ------------------------------------------------------------ Dask clusters
+
+    dask: bool = False
+    """Whether users may start Dask clusters, each worker of which is a lease. Being built: leave it off."""
+
+    dask_clusters_per_user_max: Number = 3
+    """Dask clusters that one user may have at once. Their workers are limited by quotas."""
+
+    dask_workers_max: Number = 256
+    """Workers that one Dask cluster may have."""
+
+    dask_idle_seconds: Seconds = 1800
+    """Seconds after which a Dask cluster is stopped that computes nothing, or that has had no worker."""
+
     # ------------------------------------------------------------ hub and api
 
     token_cache_seconds: PreciseSeconds = 10.0
@@ -337,13 +357,19 @@ class Settings(KubernetesSettings):
     def _ports_differ(self) -> Self:
         ports = (
             *(self.port, self.proxy_api_port, self.hub_port),
-            *(self.api_port, self.meter_port, self.gateway_port),
+            *(self.api_port, self.meter_port, self.gateway_port, self.dask_port, self.dask_api_port),
         )
         if len(set(ports)) != len(ports):
             raise ValueError(
-                "port, proxy_api_port, hub_port, api_port, meter_port and gateway_port must all differ, not "
-                + ", ".join(map(str, ports))
+                "port, proxy_api_port, hub_port, api_port, meter_port, gateway_port, dask_port and dask_api_port "
+                "must all differ, not " + ", ".join(map(str, ports))
             )
+        return self
+
+    @model_validator(mode="after")
+    def _dask_is_local(self) -> Self:
+        if self.dask and self.cluster != "local":
+            raise ValueError("dask: Dask clusters are to be had where leases run on one machine only")
         return self
 
     @property
@@ -370,6 +396,11 @@ class Settings(KubernetesSettings):
     def gateway_url(self) -> str:
         """The gateway as the proxy and users' servers reach it."""
         return self.gateway_address
+
+    @property
+    def dask_url(self) -> str:
+        """Where the proxy and users' servers ask for Dask clusters; schedulers are reached at its host and port."""
+        return f"http://127.0.0.1:{self.dask_port}"
 
     @property
     def toml_file(self) -> Path:

@@ -20,7 +20,7 @@ CATALOG_KEYS = frozenset({"pools", "flavors", "sign_in"})
 
 ENV_OF_OTHERS = frozenset(
     {
-        *("SUBLET_API_URL", "SUBLET_EVENTS_SOCKET", "SUBLET_LEASE_ID", "SUBLET_SIMULATED"),
+        *("SUBLET_API_URL", "SUBLET_DASK_URL", "SUBLET_EVENTS_SOCKET", "SUBLET_LEASE_ID", "SUBLET_SIMULATED"),
         *("SUBLET_REQUIRE_EXTERNAL", "SUBLET_TOKEN"),
     }
 )

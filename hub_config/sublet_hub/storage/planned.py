@@ -87,6 +87,37 @@ def settle_idleness(books: Books, lease_id: str) -> Lease:
         return after
 
 
+def plan_idle_end(books: Books, lease_id: str, *, actor: str, why: str) -> Lease:
+    """Let a Dask worker's lease end for idleness, with the longest notice; `keep` takes it back, and so does
+    `unplan_idle_end`. The cluster as a whole is idle or not, which its gateway knows; so no policy is asked.
+
+    Nothing where that is planned already, or where it ends sooner anyway. NotFound; Conflict where it is ending.
+    """
+    with books.store.transaction(write=True) as tx:
+        lease, now_ms = locked(tx, lease_id), books.clock.now_ms()
+        check_runs(lease)
+        notice_ms = _notice_ms(books)
+        if lease.plan_of(EndReason.IDLE) is not None or now_ms + notice_ms >= lease.deadline.at_ms:
+            return lease
+        after = with_plan(lease, Deadline(now_ms + notice_ms, EndReason.IDLE))
+        tx.save_lease(after)
+        write_notice(tx, books, after, notice_ms // 1000, actor)
+        _audit(tx, books, STOPPED, lease, after, actor, why)
+        return after
+
+
+def unplan_idle_end(books: Books, lease_id: str, *, actor: str, why: str) -> Lease:
+    """Take that back. Nothing where there is nothing to take back; NotFound, or Conflict where it is ending."""
+    with books.store.transaction(write=True) as tx:
+        lease, now_ms = locked(tx, lease_id), books.clock.now_ms()
+        check_runs(lease)
+        if lease.plan_of(EndReason.IDLE) is None:
+            return lease
+        after = _replanned(tx, books, without_plans(lease, EndReason.IDLE), now_ms)
+        _audit(tx, books, "lease.kept", lease, after, actor, why)
+        return after
+
+
 def _notice_ms(books: Books) -> int:
     return idle.notice_ms(books.policy.margins.notice_ms)
 

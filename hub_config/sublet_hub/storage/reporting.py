@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from sublet_hub.domain import accounts
 from sublet_hub.domain.accounts import Subject
-from sublet_hub.domain.admission import Draw, first_slice, lasts_ms
+from sublet_hub.domain.admission import Draw, first_slice, how_many, lasts_ms, refusal
 from sublet_hub.domain.allowances import ModelUse
 from sublet_hub.domain.errors import MeterAway, PublicError
 from sublet_hub.domain.flavors import Flavor, Tier, fits
@@ -81,7 +81,17 @@ def _choice(
         if state.limit.what in WINDOWED | {What.LEASE_SECONDS} and state.applies_to(flavor.name)
         if (lasts := lasts_ms(draw, state)) is not None
     ]
-    return Choice(account, tier, min(bounded, default=None), held.hold_ms, None)
+    fit, fit_problem = _fits(books, flavor, draw, states, free)
+    return Choice(account, tier, min(bounded, default=None), held.hold_ms, None, fit, fit_problem)
+
+
+def _fits(
+    books: Books, flavor: Flavor, draw: Draw, states: Sequence[LimitState], free: int | None
+) -> tuple[int | None, PublicError | None]:
+    number, tightest = how_many(draw, states, books.policy.slice_ms, books.policy.minimum_lease_ms)
+    if free is not None and (number is None or free < number):
+        return free, no_capacity(flavor.pool)
+    return number, None if tightest is None else refusal(tightest)
 
 
 def pools(books: Books) -> list[PoolUse]:

@@ -33,7 +33,9 @@ WHOLE = {
     "device": "GPU-1", "utilisation_percent": 42, "memory_used_bytes": 3 << 30, "memory_total_bytes": 80 << 30,
     "processes": [{"pid": 11, "memory_used_bytes": 2 << 30}, {"pid": 12, "memory_used_bytes": None}],
 }  # fmt: skip
-SLICE = WHOLE | {"device": "MIG-100", "utilisation_percent": None, "processes": []}
+SLICE = WHOLE | {
+    "device": "MIG-100", "utilisation_percent": None, "memory_total_bytes": 10 << 30, "processes": [],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

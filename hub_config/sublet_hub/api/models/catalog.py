@@ -32,6 +32,10 @@ class ChoiceModel(Answer):
     ]
     held_seconds: int
     problem: RefusalModel | None
+    fits: Annotated[
+        int | None, Field(description="How many such leases could be had at once now; null: nothing bounds it.")
+    ]
+    fits_problem: Annotated[RefusalModel | None, Field(description="Why not one more than that.")]
 
 
 class TierPrice(Answer):

@@ -36,11 +36,12 @@ class LeaseRequestModel(Request):
 
 
 class StopRequest(Request):
-    """How a lease is to end. `reason` is for spawners; `immediately` skips an admin's notice; `at` is its owner's."""
+    """How a lease is to end. `reason` is for spawners (`idle`: of Dask workers, with notice); `immediately` skips an
+    admin's notice; `at` is its owner's."""
 
     why: Text = ""
     immediately: StrictBool = False
-    reason: Literal["user", "shutdown"] | None = None
+    reason: Literal["user", "shutdown", "idle"] | None = None
     at: Annotated[
         GivenMoment | None,
         Field(description="Stop then, and not now; no later than the lease's deadline. Keeping it takes that back."),

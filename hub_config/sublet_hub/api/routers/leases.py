@@ -153,6 +153,8 @@ async def stop_lease(id: LeaseId, writing: Writing, body: StopRequest | None = N
         return await _plan_stop(lease, body, ms_of(body.at), writing)
     reason = _stop_reason(lease, who, body, writing.api)
     gives_back = _serves_by(lease, who, writing.api)  # who does needs no warning of it
+    if reason is EndReason.IDLE and not gives_back:
+        return await _plan_idle_end(lease, body.why, writing)
     with_notice = reason is EndReason.ADMIN and not (body.immediately or gives_back)
 
     def order_end(books: Books) -> Written:
@@ -165,6 +167,17 @@ async def stop_lease(id: LeaseId, writing: Writing, body: StopRequest | None = N
         return Written.of(present.lease(stopped, books.clock.now_ms()))
 
     return await writing.write(order_end)
+
+
+async def _plan_idle_end(lease: Lease, why: str, writing: Writing) -> Response:
+    if lease.kind != "worker":
+        raise NotAllowed("Whether a server is idle is for the meter to say.", field="reason")
+
+    def plan_idle_end(books: Books) -> Written:
+        planned_lease = planned.plan_idle_end(books, lease.id, actor=writing.who.actor, why=why)
+        return Written.of(present.lease(planned_lease, books.clock.now_ms()))
+
+    return await writing.write(plan_idle_end)
 
 
 async def _plan_stop(lease: Lease, body: StopRequest, at_ms: int, writing: Writing) -> Response:
@@ -182,14 +195,17 @@ async def _plan_stop(lease: Lease, body: StopRequest, at_ms: int, writing: Writi
 @router.post("/{id}/keep", operation_id="keep_lease", response_model=LeaseModel, responses=problems(404, *WRITES))
 async def keep_lease(id: LeaseId, writing: Writing, body: KeepRequest | None = None) -> Response:  # noqa: A002
     """Take back one's own planned stop, or that of an idle lease, and count idleness from now on. Refused with
-    `deadline-stands` where the deadline is a quota's, a limit's, the owner's or an admin's."""
+    `deadline-stands` where the deadline is a quota's, a limit's, the owner's or an admin's. A spawner takes back the
+    idle end of a Dask worker."""
     who, why = writing.who, "" if body is None else body.why
     lease = await visible_lease(id, who, writing.api)
-    if not who.is_user(lease.user):
+    by_spawner = who.spawns and lease.kind == "worker"
+    if not (who.is_user(lease.user) or by_spawner):
         raise NotAllowed("Only the lease's own user may keep it.")
 
     def keep(books: Books) -> Written:
-        kept = planned.keep(books, id, actor=who.actor, why=why)
+        take_back = planned.unplan_idle_end if by_spawner else planned.keep
+        kept = take_back(books, id, actor=who.actor, why=why)
         return Written.of(present.lease(kept, books.clock.now_ms()))
 
     return await writing.write(keep)

@@ -1,0 +1,1 @@
+"""Dask clusters: Dask-Gateway, with each worker a lease of ours."""

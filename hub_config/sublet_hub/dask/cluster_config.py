@@ -1,0 +1,28 @@
+"""What Dask-Gateway keeps of a cluster beside its own: what each of its workers is a lease of."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from dask_gateway_server.backends.base import ClusterConfig
+from traitlets import Bool, Integer, Unicode
+
+from sublet_hub.dask.wishes import Part
+
+
+class LeasedClusterConfig(ClusterConfig):
+    """Dask-Gateway's configuration of one cluster, with the names of `Part`. Made by us, never by a user."""
+
+    flavor = Unicode(help="Each worker is one lease of this flavor.")
+    tier = Unicode(help="The tier of these leases.")
+    account = Unicode(help="Who pays.")
+    gpus = Integer(help="GPUs of one worker: 0 or 1.")
+    cpus = Integer(help="Processors of one worker.")
+    memory_bytes = Integer(help="Main memory of one worker.")
+    simulated = Bool(help="Whether its GPUs are simulated.")
+
+
+def part_in(config: Any) -> Part:
+    """The part that was kept with a cluster."""
+    return Part(**{each.name: config[each.name] for each in fields(Part)})
