@@ -50,10 +50,6 @@ def test_a_model_is_found_with_its_terms_and_what_it_fits(
         "It fits: Two H100. It can be called from here all the same."
     )
     expect(huge.locator(".sublet-tip")).to_contain_text("No flavor here has so much memory.")
-    large.get_by_role("button", name="Switch flavor").click()
-    dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("Move to another flavor?")
-    dialog.get_by_role("button", name="Cancel").click()
     picture(page, "models")
     in_theme(page, DARK)
     picture(page, "models-dark")
@@ -61,6 +57,10 @@ def test_a_model_is_found_with_its_terms_and_what_it_fits(
     picture(page, "models-narrow")
     page.set_viewport_size({"width": 1280, "height": 800})
     in_theme(page, "JupyterLab Light")
+    large.get_by_role("button", name="Switch flavor").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Move to another flavor?")
+    dialog.get_by_role("button", name="Cancel").click()
 
     find.focus()
     page.keyboard.type("picture film")
