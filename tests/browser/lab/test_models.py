@@ -158,7 +158,7 @@ def test_what_is_wrong_is_said_and_clears(lab: Lab, open_notebook: OpenPage) -> 
 
 @pytest.mark.platform
 @pytest.mark.timeout(400)
-def test_a_model_of_a_real_platform_is_tried_from_its_example(
+def test_on_a_real_platform_an_example_runs_and_a_licence_is_accepted(
     platform: Platform, sign_in: Callable[..., Page]
 ) -> None:
     page = sign_in("mona")
@@ -176,3 +176,9 @@ def test_a_model_of_a_real_platform_is_tried_from_its_example(
     page.locator('.jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=120_000)
     page.keyboard.press("Shift+Enter")
     expect(cell.locator(".jp-OutputArea-output")).to_contain_text("__label__de", timeout=60_000)
+
+    gated = model(tab, "Llama")
+    gated.get_by_role("button", name="Read and accept").click()
+    page.get_by_role("dialog").get_by_role("button", name="I accept").click()
+    expect(gated).to_contain_text("Accepted. Its files are on this server from its next start.")
+    expect(gated).to_contain_text("accepted by you")
