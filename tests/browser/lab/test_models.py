@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.lab import documents
 from tests.browser.lab.conftest import Lab, OpenPage
@@ -98,13 +98,21 @@ def test_an_example_is_inserted_below_and_run(lab: Lab, open_notebook: OpenPage)
     expect(cells.nth(1).locator(".jp-OutputArea-output")).to_have_text("4 words", timeout=60_000)
 
 
-def test_without_a_notebook_the_example_opens_one(lab: Lab, open_notebook: OpenPage, app: str) -> None:
+def test_without_a_notebook_the_example_opens_one(
+    lab: Lab, open_notebook: OpenPage, context: BrowserContext, app: str
+) -> None:
     page = open_notebook("notes.md")
     tab = open_models(page)
+    model(tab, FASTTEXT).get_by_role("button", name="Copy").click()
+    expect(model(tab, FASTTEXT)).to_contain_text("Copied.")
+    context.grant_permissions(["clipboard-read"])
+    assert page.evaluate("() => navigator.clipboard.readText()") == documents.EXAMPLE
     model(tab, FASTTEXT).get_by_role("button", name="Insert").click()
     if app == "lab":
         expect(page.locator(".jp-NotebookPanel .jp-CodeCell")).to_have_count(1)
         expect(page.locator(".jp-NotebookPanel .jp-CodeCell")).to_contain_text('print(len(words), "words")')
+        # A server that is told to end while a kernel starts waits a minute for that kernel.
+        page.locator('.jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
     else:  # it has a browser tab for each document
         expect(model(tab, FASTTEXT)).to_contain_text("Open a notebook first")
 
