@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.lab import documents
-from tests.browser.lab.conftest import Lab, OpenPage
+from tests.browser.lab.conftest import Lab, OpenPage, wait_for
 from tests.browser.lab.test_panel import DARK, Picture, in_theme
 from tests.fixtures.lab import in_lab
 from tests.fixtures.platform import Platform
@@ -98,6 +98,11 @@ def test_an_example_is_inserted_below_and_run(lab: Lab, open_notebook: OpenPage)
     expect(cells.nth(1).locator(".jp-OutputArea-output")).to_have_text("4 words", timeout=60_000)
 
 
+def states_of_new_kernels(lab: Lab) -> list[str]:
+    sessions = lab.client.get("/api/sessions").json()
+    return [each["kernel"]["execution_state"] for each in sessions if each["path"].startswith("Untitled")]
+
+
 def test_without_a_notebook_the_example_opens_one(
     lab: Lab, open_notebook: OpenPage, context: BrowserContext, app: str
 ) -> None:
@@ -112,7 +117,7 @@ def test_without_a_notebook_the_example_opens_one(
         expect(page.locator(".jp-NotebookPanel .jp-CodeCell")).to_have_count(1)
         expect(page.locator(".jp-NotebookPanel .jp-CodeCell")).to_contain_text('print(len(words), "words")')
         # A server that is told to end while a kernel starts waits a minute for that kernel.
-        page.locator('.jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for()
+        wait_for(lambda: "idle" in states_of_new_kernels(lab), "the new notebook's kernel to be there", 60)
     else:  # it has a browser tab for each document
         expect(model(tab, FASTTEXT)).to_contain_text("Open a notebook first")
 
