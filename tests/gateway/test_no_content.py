@@ -59,6 +59,11 @@ def test_no_word_is_kept_anywhere(world: World, temporary: Path) -> None:
     for mode in MODES:
         for stream in (False, True):
             gateway.chat(f"[{mode}] {MARK}", token, stream=stream, max_tokens=4)
+    with gateway.client(token) as client:
+        for stream in (False, True):
+            said = {"model": "tiny", "input": f"[cut] {MARK}", "stream": stream, "metadata": {MARK: MARK}}
+            client.post("/services/models/v1/responses", json=said)
+    gateway.chat(MARK * 10_000, token)
     gateway.chat(f"[hangs] {MARK}", token)
     gateway.chat(MARK, token, model=MARK)
     gateway.chat(MARK, f"{MARK}-token")

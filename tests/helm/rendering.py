@@ -18,6 +18,7 @@ Object = dict[str, Any]
 CHART = Path(__file__).parents[2] / "helm" / "sublet"
 EVERYTHING = CHART / "ci" / "everything-on.yaml"
 MINIMAL = CHART / "ci" / "minimal.yaml"
+NODE_LOCAL = CHART / "ci" / "node-local.yaml"
 RELEASE = "sublet"
 NAMESPACE = "sublet"
 SUPPORTED = "1.30.0"

@@ -11,11 +11,28 @@ import kubernetes_validate
 import pytest
 from kubernetes_validate import utils as validation
 
-from tests.helm.rendering import CHART, EVERYTHING, MINIMAL, OLDEST, helm, named, of_kind, pods, refusal, render
+from tests.helm.rendering import (
+    CHART,
+    EVERYTHING,
+    MINIMAL,
+    NODE_LOCAL,
+    OLDEST,
+    helm,
+    named,
+    of_kind,
+    pods,
+    refusal,
+    render,
+)
 
 pytestmark = pytest.mark.helm
 
-FILES: dict[str, tuple[Path, ...]] = {"default": (), "everything": (EVERYTHING,), "minimal": (MINIMAL,)}
+FILES: dict[str, tuple[Path, ...]] = {
+    "default": (),
+    "everything": (EVERYTHING,),
+    "minimal": (MINIMAL,),
+    "node-local": (NODE_LOCAL,),
+}
 VERSIONS = [each for each in dict.fromkeys(validation.all_versions()) if int(each.split(".")[1]) >= 30]
 NOT_OF_KUBERNETES = {"HTTPRoute"}
 """Kinds that are installed on top: there is no schema of them to check against."""

@@ -29,12 +29,12 @@ def stop(process: subprocess.Popen[str], number: signal.Signals = signal.SIGINT)
     return process.wait(DEADLINE_SECONDS)
 
 
-def test_starts_the_proxy_first_and_stops_the_hub_before_the_meter_before_the_rest(runner: Runner) -> None:
+def test_starts_the_proxy_first_and_stops_who_has_leases_before_the_meter_before_the_rest(runner: Runner) -> None:
     process = runner.start_ready()
     assert runner.events()[0].startswith("proxy started")
     assert {line.split()[0] for line in runner.events()[1:]} == {"hub", "api", "gateway", "meter"}
     assert stop(process) == 0
-    stopped = ["hub stopped", "meter stopped", "gateway stopped", "api stopped", "proxy stopped"]
+    stopped = ["hub stopped", "gateway stopped", "meter stopped", "api stopped", "proxy stopped"]
     assert runner.events()[5:] == stopped
 
 

@@ -97,30 +97,24 @@ class GatewayFailed(PublicError):
     status = 500
 
 
-class Limited(PublicError):
-    """A limit is reached that is told in the headers. `limits` is `RateLimit`, and after a line feed
-    `RateLimit-Policy`; empty where no limit is known."""
-
-    status = 429
-    limits: str = ""
-
-
-class TooManyCalls(Limited):
-    """An account calls faster than it may; `limit` says which rate it is."""
+class TooManyCalls(PublicError):
+    """An account calls faster than it may; `limit` says which rate it is, `limits` does so in headers."""
 
     type_name = "too-many-calls"
     title = "Calls come too fast"
+    status = 429
 
     def __init__(self, message: str, *, retry_at_ms: int, limits: str, limit: Mapping[str, object]) -> None:
         super().__init__(message, retry_at_ms=retry_at_ms, limit=limit)
         self.limits = limits
 
 
-class OverAllowance(Limited):
+class OverAllowance(PublicError):
     """A quota of model tokens or money doesn't allow the call. Made from the api's own refusal."""
 
     type_name = "over-allowance"
     title = "A quota is used up"
+    status = 429
 
     problem_base: ClassVar[str] = ""
 
@@ -128,6 +122,7 @@ class OverAllowance(Limited):
         super().__init__(str(problem.get("detail", "A quota is used up.")), retry_at_ms=retry_at_ms)
         self.problem = problem
         self.limits = limits
+        """The header `RateLimit`, and after a line feed `RateLimit-Policy`; empty where no limit is known."""
 
 
 _OPENAI_TYPES: Mapping[type[PublicError], tuple[str, str]] = {
@@ -187,7 +182,7 @@ def headers_of(error: PublicError, now: float | None = None) -> list[tuple[bytes
     seconds = retry_seconds(error, time.time() if now is None else now)
     if seconds is not None:
         sent.append((b"retry-after", str(seconds).encode()))
-    if isinstance(error, Limited):
+    if isinstance(error, OverAllowance | TooManyCalls):
         rate, _, policy = error.limits.partition("\n")
         sent += [(b"ratelimit", rate.encode())] if rate else []
         sent += [(b"ratelimit-policy", policy.encode())] if policy else []

@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.lab import documents
-from tests.browser.lab.conftest import Lab, OpenPage
+from tests.browser.lab.conftest import Lab, OpenPage, wait_for
 from tests.browser.lab.test_panel import DARK, Picture, in_theme
 from tests.fixtures.lab import in_lab
 from tests.fixtures.platform import Platform
@@ -50,10 +50,6 @@ def test_a_model_is_found_with_its_terms_and_what_it_fits(
         "It fits: Two H100. It can be called from here all the same."
     )
     expect(huge.locator(".sublet-tip")).to_contain_text("No flavor here has so much memory.")
-    large.get_by_role("button", name="Switch flavor").click()
-    dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("Move to another flavor?")
-    dialog.get_by_role("button", name="Cancel").click()
     picture(page, "models")
     in_theme(page, DARK)
     picture(page, "models-dark")
@@ -61,6 +57,10 @@ def test_a_model_is_found_with_its_terms_and_what_it_fits(
     picture(page, "models-narrow")
     page.set_viewport_size({"width": 1280, "height": 800})
     in_theme(page, "JupyterLab Light")
+    large.get_by_role("button", name="Switch flavor").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Move to another flavor?")
+    dialog.get_by_role("button", name="Cancel").click()
 
     find.focus()
     page.keyboard.type("picture film")
@@ -98,13 +98,26 @@ def test_an_example_is_inserted_below_and_run(lab: Lab, open_notebook: OpenPage)
     expect(cells.nth(1).locator(".jp-OutputArea-output")).to_have_text("4 words", timeout=60_000)
 
 
-def test_without_a_notebook_the_example_opens_one(lab: Lab, open_notebook: OpenPage, app: str) -> None:
+def states_of_new_kernels(lab: Lab) -> list[str]:
+    sessions = lab.client.get("/api/sessions").json()
+    return [each["kernel"]["execution_state"] for each in sessions if each["path"].startswith("Untitled")]
+
+
+def test_without_a_notebook_the_example_opens_one(
+    lab: Lab, open_notebook: OpenPage, context: BrowserContext, app: str
+) -> None:
     page = open_notebook("notes.md")
     tab = open_models(page)
+    model(tab, FASTTEXT).get_by_role("button", name="Copy").click()
+    expect(model(tab, FASTTEXT)).to_contain_text("Copied.")
+    context.grant_permissions(["clipboard-read"])
+    assert page.evaluate("() => navigator.clipboard.readText()") == documents.EXAMPLE
     model(tab, FASTTEXT).get_by_role("button", name="Insert").click()
     if app == "lab":
         expect(page.locator(".jp-NotebookPanel .jp-CodeCell")).to_have_count(1)
         expect(page.locator(".jp-NotebookPanel .jp-CodeCell")).to_contain_text('print(len(words), "words")')
+        # A server that is told to end while a kernel starts waits a minute for that kernel.
+        wait_for(lambda: "idle" in states_of_new_kernels(lab), "the new notebook's kernel to be there", 60)
     else:  # it has a browser tab for each document
         expect(model(tab, FASTTEXT)).to_contain_text("Open a notebook first")
 
@@ -158,7 +171,7 @@ def test_what_is_wrong_is_said_and_clears(lab: Lab, open_notebook: OpenPage) -> 
 
 @pytest.mark.platform
 @pytest.mark.timeout(400)
-def test_a_model_of_a_real_platform_is_tried_from_its_example(
+def test_on_a_real_platform_an_example_runs_and_a_licence_is_accepted(
     platform: Platform, sign_in: Callable[..., Page]
 ) -> None:
     page = sign_in("mona")
@@ -176,3 +189,9 @@ def test_a_model_of_a_real_platform_is_tried_from_its_example(
     page.locator('.jp-NotebookPanel .jp-Notebook-ExecutionIndicator[data-status="idle"]').wait_for(timeout=120_000)
     page.keyboard.press("Shift+Enter")
     expect(cell.locator(".jp-OutputArea-output")).to_contain_text("__label__de", timeout=60_000)
+
+    gated = model(tab, "Llama")
+    gated.get_by_role("button", name="Read and accept").click()
+    page.get_by_role("dialog").get_by_role("button", name="I accept").click()
+    expect(gated).to_contain_text("Accepted. Its files are on this server from its next start.")
+    expect(gated).to_contain_text("accepted by you")

@@ -19,7 +19,8 @@ def main(address: str, name: str, folder: str) -> None:
     from transformers.cli.serve import Serve
     from transformers.cli.serving import model_manager
 
-    # Under the model's name, so that answers bear that rather than a path.
+    # Under its name, so that answers bear that rather than a path. In a pod an earlier start may have made it.
+    Path(name).unlink(missing_ok=True)
     Path(name).symlink_to(folder)
     plain = uvicorn.Config
     host, colon, port = address.rpartition(":")
