@@ -86,13 +86,14 @@ def error_of(told: Told) -> str:
 
 
 def test_from_start_to_end(asked: Platform, gateway: Gateway) -> None:
-    _, begun, computed, refused, adapted, scaled, seen, closed = run(
+    _, begun, computed, refused, over, adapted, scaled, seen, closed = run(
         "import sublet",
         "cluster = sublet.cluster(gpus=2)",
         "with cluster.get_client() as client:\n"
         "    print(client.submit(sum, range(10)).result(), cluster.scheduler_address[:10])",
         "cluster.scale(9)",
         "cluster.adapt(minimum=9)",
+        "cluster.adapt(minimum=1, maximum=3)\nrepr(cluster)",
         "cluster.scale(3)",
         "cluster",
         "cluster.close()\nrepr(cluster)",
@@ -107,7 +108,10 @@ def test_from_start_to_end(asked: Platform, gateway: Gateway) -> None:
     assert "/services/dask/clusters/" in texts[-1]
     assert "2 of 2 ready" in Tags.of(begun["shown"][-1]["text/html"]).text
     assert computed["stdout"] == "45 gateway://\n", computed
-    assert error_of(refused) == error_of(adapted) == f"Refused: {REFUSED}"
+    assert error_of(refused) == error_of(over) == f"Refused: {REFUSED}"
+    said, state = (each["text/plain"] for each in adapted["shown"])
+    assert said == "Dask workers: 1 to 3, as there is work: $2.40 per hour for 3 GPUs at most, simulated."
+    assert " ready (1 to 3, as there is work), each a lease of h100-1x (surplus)" in state
     assert "3 Dask workers: $2.40 per hour for 3 GPUs" in shown(scaled, "text/plain")
     assert "of 3 ready" in Tags.of(shown(seen)).text
     assert "It is closed." in shown(closed, "text/plain")
