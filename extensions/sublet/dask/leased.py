@@ -64,6 +64,7 @@ class LeasedCluster(GatewayCluster):
         **kwargs: Any,
     ) -> None:
         """As many workers as there is work for, within bounds and within the quotas."""
+        self._check_open()
         with changing():
             super().adapt(minimum=minimum, maximum=maximum, active=active, **kwargs)
         if not active:
@@ -73,8 +74,17 @@ class LeasedCluster(GatewayCluster):
         self.order = replace(self.order, workers=maximum or 1)
         Board().show(Said(f"Dask workers: {self.bounds}: {price(self.order, self.bounds)}."))
 
+    def close(self, shutdown: bool | None = None) -> None:
+        """Stop it, and give its workers' leases back; with `shutdown=False` it runs on without this object."""
+        if self.status == "closed":
+            return
+        super().close(shutdown=shutdown)
+        # Else its finalizer would close it once more, and show a traceback since its loop has stopped.
+        del self.gateway._loop_runner  # noqa: SLF001
+
     def hold(self, n: int, **kwargs: Any) -> None:
         """As `scale`, without a word."""
+        self._check_open()
         with changing():
             super().scale(n, **kwargs)
         self.bounds, self.order = None, replace(self.order, workers=n)
@@ -87,6 +97,10 @@ class LeasedCluster(GatewayCluster):
 
     def _repr_html_(self) -> str:
         return said(self.order, (), self.state(self._closed()))._repr_html_()
+
+    def _check_open(self) -> None:
+        if self._closed():
+            raise ValueError("This Dask cluster is closed. sublet.cluster(...) starts another.")
 
     def _closed(self) -> str:
         return "It is closed." if self.status in {"closing", "closed"} else ""

@@ -86,7 +86,7 @@ def error_of(told: Told) -> str:
 
 
 def test_from_start_to_end(asked: Platform, gateway: Gateway) -> None:
-    _, begun, computed, refused, over, adapted, scaled, seen, closed = run(
+    _, begun, computed, refused, over, adapted, scaled, seen, closed, late = run(
         "import sublet",
         "cluster = sublet.cluster(gpus=2)",
         "with cluster.get_client() as client:\n"
@@ -97,6 +97,7 @@ def test_from_start_to_end(asked: Platform, gateway: Gateway) -> None:
         "cluster.scale(3)",
         "cluster",
         "cluster.close()\nrepr(cluster)",
+        "cluster.scale(1)",
     )
     assert begun["status"] == "ok", begun
     texts = [each["text/plain"] for each in begun["shown"]]
@@ -115,6 +116,8 @@ def test_from_start_to_end(asked: Platform, gateway: Gateway) -> None:
     assert "3 Dask workers: $2.40 per hour for 3 GPUs" in shown(scaled, "text/plain")
     assert "of 3 ready" in Tags.of(shown(seen)).text
     assert "It is closed." in shown(closed, "text/plain")
+    assert error_of(late) == "ValueError: This Dask cluster is closed. sublet.cluster(...) starts another."
+    assert [each["stderr"] for each in (begun, computed, closed)] == [""] * 3
     wait_until(lambda: not gateway.clusters(), 60, "the cluster is gone")
 
 
@@ -147,12 +150,21 @@ def test_workers_that_do_not_come(asked: Platform, gateway: Gateway) -> None:
 
 
 def test_a_cluster_ends_with_its_program(asked: Platform, gateway: Gateway) -> None:
-    """One that waits for no worker, and closes nothing."""
-    program = "import sublet\ncluster = sublet.cluster(gpus=1, wait_seconds=0)\nprint(cluster.name)"
+    """One that waits for no worker and isn't closed. Of another, which was, nothing is heard any more."""
+    program = (
+        "import gc, sublet\n"
+        "closed = sublet.cluster(gpus=1, wait_seconds=0)\n"
+        "closed.close()\n"
+        "del closed\n"
+        "gc.collect()\n"
+        "cluster = sublet.cluster(gpus=1, wait_seconds=0)\n"
+        "print(cluster.name)"
+    )
     env = {**os.environ, "PYTHONPATH": str(ROOT / "extensions")}
     done = subprocess.run([PYTHON, "-c", program], env=env, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     assert "0 of 1 ready, each a lease of h100-1x (surplus). The others join as they come." in done.stderr
+    assert "Traceback" not in done.stderr
     wait_until(lambda: done.stdout.strip() not in gateway.clusters(), 60, "the cluster is gone")
 
 
