@@ -20,7 +20,7 @@ class LeasedClusterConfig(ClusterConfig):
     gpus = Integer(help="GPUs of one worker: 0 or 1.")
     cpus = Integer(help="Processors of one worker.")
     memory_bytes = Integer(help="Main memory of one worker.")
-    gpu_memory_bytes = Integer(help="Memory of its GPU, or of its slice of one; 0 where there is none, or nothing is known.")
+    gpu_memory_bytes = Integer(help="Memory of its GPU or slice of one; 0 where there is none or it is not known.")
     simulated = Bool(help="Whether its GPUs are simulated.")
 
 
