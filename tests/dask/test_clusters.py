@@ -283,7 +283,8 @@ def test_workers_end_with_a_scheduler_that_is_killed(alice: DaskUser) -> None:
     scheduler = scheduler_of(name)
     assert scheduler is not None
     os.kill(scheduler, signal.SIGKILL)
-    wait_until(lambda: alice.status(name) == "FAILED", 60, "the cluster is given up")
+    # It is seen at once; that its heartbeats are missing would be noticed after 45 s.
+    wait_until(lambda: alice.status(name) == "FAILED", 30, "the cluster is given up")
     wait_until(lambda: alice.closed(name), 30, "the leases are closed")
     assert not any(of_lease(lease) for lease in leases)
 

@@ -25,5 +25,6 @@ class LeasedClusterConfig(ClusterConfig):
 
 
 def part_in(config: Any) -> Part:
-    """The part that was kept with a cluster."""
-    return Part(**{each.name: config[each.name] for each in fields(Part)})
+    """The part that was kept with a cluster, perhaps by a version that kept less."""
+    traits = LeasedClusterConfig.class_traits()
+    return Part(**{each.name: config.get(each.name, traits[each.name].default_value) for each in fields(Part)})
