@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime
 
+import httpx
 import psutil
 import pytest
 
@@ -95,7 +96,7 @@ def test_a_worker_computes_in_a_lease_of_its_users(platform: Platform, alice: Da
     (lease,) = alice.leases(told["name"])
     assert (lease["id"], lease["kind"], lease["flavor"]) == (told["lease"], "worker", "cpu")
     assert (lease["state"], lease["end_reason"]) == ("ended", "user")
-    assert alice.status(told["name"]) == "STOPPED"
+    wait_until(lambda: alice.status(told["name"]) == "STOPPED", READY_SECONDS, "the cluster has stopped")
 
 
 def test_a_worker_is_charged_for_as_long_as_its_process_lived(alice: DaskUser) -> None:
@@ -197,10 +198,32 @@ def test_nobody_else_sees_or_reaches_a_cluster(platform: Platform, alice: DaskUs
         alice.stop(name)
 
 
+def test_the_dashboard_is_for_its_user_alone_and_asks_for_a_sign_in(platform: Platform, alice: DaskUser) -> None:
+    name = alice.begin(flavor="cpu")
+    try:
+        path = f"/services/dask{alice.ask('GET', name).json()['dashboard_route']}"
+        assert path == f"/services/dask/clusters/{name}/status"
+        stranger = httpx.get(f"{platform.url}{path}", trust_env=False)
+        assert (stranger.status_code, "/oauth2/authorize" in stranger.headers["location"]) == (302, True)
+        by_token = alice.session.client.get(path)
+        assert by_token.status_code == 302, "a session is needed, which a token is not"
+        with platform.browser("alice") as browser:
+            page = browser.get(path)
+            assert (page.status_code, page.url.path) == (200, path)
+            assert "Dask" in page.text
+            assert browser.get(f"/services/dask/clusters/{name}/statics/css/base.css").status_code == 200
+            assert browser.get(f"/services/dask/clusters/{'0' * 32}/status").status_code == 404
+            (platform.data / "dask" / "pages" / name / "pages").unlink()
+            (platform.data / "dask" / "pages" / name / "pages").symlink_to(platform.data / "secrets.json")
+            assert browser.get(path).status_code == 502
+        with platform.browser("carol") as browser:
+            assert browser.get(path).status_code == 404
+    finally:
+        alice.stop(name)
+
+
 def pages_of(pid: int) -> set[int]:
     """The ports of a process where anybody gets a page by HTTP, other than word that it is healthy."""
-    import httpx
-
     found = set()
     for connection in psutil.Process(pid).net_connections("tcp"):
         if connection.status != psutil.CONN_LISTEN:
@@ -260,7 +283,8 @@ def test_workers_end_with_a_scheduler_that_is_killed(alice: DaskUser) -> None:
     scheduler = scheduler_of(name)
     assert scheduler is not None
     os.kill(scheduler, signal.SIGKILL)
-    wait_until(lambda: alice.status(name) == "FAILED", 60, "the cluster is given up")
+    # It is seen at once; that its heartbeats are missing would be noticed after 45 s.
+    wait_until(lambda: alice.status(name) == "FAILED", 30, "the cluster is given up")
     wait_until(lambda: alice.closed(name), 30, "the leases are closed")
     assert not any(of_lease(lease) for lease in leases)
 

@@ -73,6 +73,7 @@ def test_from_a_cell_to_leases_and_back(platform: Platform, environment: dict[st
     assert begun["status"] == "ok", begun
     assert "2 of 2 ready, each a lease of simulated-gpu-1x (surplus). All came within" in Tags.of(shown(begun)).text
     assert "GPUs at once: 2" in shown(begun, "text/plain")
+    assert "/services/dask/clusters/" in shown(begun)  # the dashboard
     total, leases = computed["stdout"].splitlines()
     assert total == "499500"
     held_ids = sorted(each["id"] for each in platform.leases(user="alice") if each["kind"] == "worker")

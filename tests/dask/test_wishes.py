@@ -10,6 +10,7 @@ from sublet_hub.dask.commands import scheduler_arguments, worker_arguments
 from sublet_hub.dask.wishes import NotOfferedError, Part, Room, part_of, room_for
 from sublet_hub.hub.messages import Offer, Price, Problem, Prospect
 
+GPU_MEMORY = 80 * 2**30
 FULL = Problem(type="https://sublet.dev/problems/quota-exceeded", title="t", detail="The limit of 2 GPUs is reached.")
 TAKEN = Problem(type="https://sublet.dev/problems/no-capacity", title="t", detail="All of pool gpu is leased.")
 
@@ -24,7 +25,7 @@ def offer(name: str = "gpu-1x", gpus: int = 1, price: int = 2, **prospect: Any) 
         gpus=gpus,
         cpus=4,
         memory_bytes=2**34,
-        gpu_memory_bytes=0,
+        gpu_memory_bytes=GPU_MEMORY,
         simulated=False,
         currency="USD",
         free=None,
@@ -42,7 +43,7 @@ def wished(*offers: Offer, **options: object) -> Part:
 def test_what_is_left_open_is_chosen_as_for_a_server() -> None:
     dear, cheap = offer("gpu-1x", price=5), offer("small", price=1)
     assert wished(dear, cheap, flavor="", tier="", account="") == Part(
-        "small", "guaranteed", "user:alice", 1, 4, 2**34, simulated=False
+        "small", "guaranteed", "user:alice", 1, 4, 2**34, GPU_MEMORY, simulated=False
     )
     assert wished(dear, cheap, flavor="gpu-1x").flavor == "gpu-1x"
 
@@ -84,11 +85,17 @@ def test_a_refusal_names_the_limit_and_what_would_fit() -> None:
 
 
 @pytest.mark.parametrize(
-    ("gpus", "simulated", "command"), [(1, False, "cuda worker"), (1, True, "worker"), (0, False, "worker")]
+    ("gpus", "of_gpu", "simulated", "command"),
+    [
+        (1, 10_000, False, "cuda worker --no-dashboard --device-memory-limit 8000"),
+        (1, 0, False, "cuda worker --no-dashboard"),
+        (1, 10_000, True, "worker --no-dashboard"),
+        (0, 0, False, "worker --no-dashboard"),
+    ],
 )
-def test_dask_cuda_runs_on_real_gpus_only(gpus: int, simulated: bool, command: str) -> None:
-    part = Part("f", "guaranteed", "user:alice", gpus, 1, 2**30, simulated)
-    assert " ".join(worker_arguments(["tls://x"], part)) == f"{command} --no-dashboard tls://x"
+def test_dask_cuda_runs_on_real_gpus_only(gpus: int, of_gpu: int, simulated: bool, command: str) -> None:
+    part = Part("f", "guaranteed", "user:alice", gpus, 1, 2**30, of_gpu, simulated)
+    assert " ".join(worker_arguments(["tls://x"], part)) == f"{command} tls://x"
 
 
 def test_a_scheduler_has_our_preload_behind_the_gateways() -> None:

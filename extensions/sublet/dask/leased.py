@@ -21,7 +21,7 @@ from sublet.dask.left import left_rows
 from sublet.dask.offers import offers
 from sublet.dask.orders import Order, Wish
 from sublet.dask.showing import Board, Said
-from sublet.dask.views import Rows, State, price, said
+from sublet.dask.views import Bounds, Rows, State, price, said
 from sublet.errors import NotHere, SubletError, Unavailable
 
 VARIABLE = "SUBLET_DASK_URL"
@@ -35,6 +35,7 @@ class LeasedCluster(GatewayCluster):
 
     def __init__(self, order: Order, url: str, env: Mapping[str, str]) -> None:
         self.order = order
+        self.bounds: Bounds | None = None
         with starting(), dask.config.set({"gateway.http-client.proxy": False}):  # no place for the server's token
             super().__init__(
                 address=url,
@@ -63,23 +64,43 @@ class LeasedCluster(GatewayCluster):
         **kwargs: Any,
     ) -> None:
         """As many workers as there is work for, within bounds and within the quotas."""
+        self._check_open()
         with changing():
             super().adapt(minimum=minimum, maximum=maximum, active=active, **kwargs)
+        if not active:
+            self.bounds, self.order = None, replace(self.order, workers=self.ready)
+            return
+        self.bounds = Bounds(minimum or 0, maximum)
+        self.order = replace(self.order, workers=maximum or 1)
+        Board().show(Said(f"Dask workers: {self.bounds}: {price(self.order, self.bounds)}."))
+
+    def close(self, shutdown: bool | None = None) -> None:
+        """Stop it, and give its workers' leases back; with `shutdown=False` it runs on without this object."""
+        if self.status == "closed":
+            return
+        super().close(shutdown=shutdown)
+        # Else its finalizer would close it once more, and show a traceback since its loop has stopped.
+        del self.gateway._loop_runner  # noqa: SLF001
 
     def hold(self, n: int, **kwargs: Any) -> None:
         """As `scale`, without a word."""
+        self._check_open()
         with changing():
             super().scale(n, **kwargs)
-        self.order = replace(self.order, workers=n)
+        self.bounds, self.order = None, replace(self.order, workers=n)
 
     def state(self, note: str = "") -> State:
-        return State(self.ready, note, self.dashboard_link)
+        return State(self.ready, note, self.dashboard_link, self.bounds)
 
     def __repr__(self) -> str:
         return repr(said(self.order, (), self.state(self._closed())))
 
     def _repr_html_(self) -> str:
         return said(self.order, (), self.state(self._closed()))._repr_html_()
+
+    def _check_open(self) -> None:
+        if self._closed():
+            raise ValueError("This Dask cluster is closed. sublet.cluster(...) starts another.")
 
     def _closed(self) -> str:
         return "It is closed." if self.status in {"closing", "closed"} else ""

@@ -14,30 +14,44 @@ Rows = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
+class Bounds:
+    """Between which numbers of workers a cluster adapts to its work; None as `most`: as many as the quotas allow."""
+
+    least: int
+    most: int | None
+
+    def __str__(self) -> str:
+        return f"{self.least} to {'as many as fit' if self.most is None else self.most}, as there is work"
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """How far a cluster has come. `note` is a sentence about what is being waited for."""
 
     ready: int
     note: str = ""
     dashboard: str | None = None
+    bounds: Bounds | None = None
 
 
 def said(order: Order, left: Rows, state: State) -> Said:
     return Said(as_text.facts([*rows(order, state), *left, *_dashboard(state)]), _html(order, left, state))
 
 
-def price(order: Order) -> str:
-    """`$16.00 per hour for 8 GPUs`."""
+def price(order: Order, bounds: Bounds | None = None) -> str:
+    """`$16.00 per hour for 8 GPUs`; where their number changes by itself, for the most of them, or for each."""
     of = order.described(order.workers)
     simulated = ", simulated" if order.offer.simulated else ""
-    return f"{wording.money(order.price_per_hour, order.offer.currency)} per hour for {of}{simulated}"
+    adapted = "" if bounds is None else " each" if bounds.most is None else " at most"
+    return f"{wording.money(order.price_per_hour, order.offer.currency)} per hour for {of}{adapted}{simulated}"
 
 
 def rows(order: Order, state: State) -> Rows:
-    ready = f"{state.ready} of {order.workers} ready, each a lease of {order.offer.flavor} ({order.choice.tier})"
+    count = f"{state.ready} ready ({state.bounds})" if state.bounds else f"{state.ready} of {order.workers} ready"
+    ready = f"{count}, each a lease of {order.offer.flavor} ({order.choice.tier})"
     return (
         ("Dask workers", ready + (f". {state.note}" if state.note else "")),
-        ("Price", f"{price(order)}, while they run"),
+        ("Price", f"{price(order, state.bounds)}, while they run"),
         ("Account", order.choice.account),
     )
 

@@ -61,9 +61,12 @@ class PendingSignIn:
 
 
 class Sessions:
-    """Makes and reads the cookies. `key` is secret and lies outside the database."""
+    """Makes and reads the cookies. `key` is secret and lies outside the database; all pages lie below `prefix`, and
+    the client's redirect address is its `oauth_callback`."""
 
-    def __init__(self, key: bytes, oauth: OAuthClient) -> None:
+    def __init__(self, key: bytes, oauth: OAuthClient, prefix: str = PREFIX) -> None:
+        self._prefix = prefix
+        self._callback = f"{prefix}oauth_callback"
         self._fernet = Fernet(base64.urlsafe_b64encode(_derived(key, b"cookies")))
         self._csrf_key = _derived(key, b"csrf")
         self._oauth = oauth
@@ -80,8 +83,8 @@ class Sessions:
             "code_challenge": challenge,
             "code_challenge_method": "S256",
         }
-        pending = json.dumps({"state": state, "verifier": verifier, "next": safe_path(next_path)})
-        cookie = Cookie(_state_cookie(state), self._sealed(pending), CALLBACK, STATE_SECONDS)
+        pending = json.dumps({"state": state, "verifier": verifier, "next": safe_path(next_path, self._prefix)})
+        cookie = Cookie(_state_cookie(state), self._sealed(pending), self._callback, STATE_SECONDS)
         return SignIn(f"{AUTHORIZE}?{urlencode(query)}", cookie)
 
     def pending(self, state: str, cookies: Mapping[str, str]) -> PendingSignIn | None:
@@ -92,17 +95,17 @@ class Sessions:
         held = json.loads(text)
         if not hmac.compare_digest(str(held["state"]).encode(), state.encode(errors="replace")):
             return None
-        return PendingSignIn(held["verifier"], safe_path(held["next"]))
+        return PendingSignIn(held["verifier"], safe_path(held["next"], self._prefix))
 
     def forget(self, state: str) -> Cookie:
-        return Cookie(_state_cookie(state), "", CALLBACK)
+        return Cookie(_state_cookie(state), "", self._callback)
 
     def keep(self, token: str) -> Cookie:
         """The session's cookie. It goes with the browser; the hub ends the token when it wants."""
-        return Cookie(SESSION_COOKIE, self._sealed(token), PREFIX)
+        return Cookie(SESSION_COOKIE, self._sealed(token), self._prefix)
 
     def end(self) -> Cookie:
-        return Cookie(SESSION_COOKIE, "", PREFIX)
+        return Cookie(SESSION_COOKIE, "", self._prefix)
 
     def token(self, cookies: Mapping[str, str]) -> str | None:
         """The hub token of the browser's session; None where there is none or the cookie isn't ours."""
@@ -139,10 +142,10 @@ def set_cookie_header(cookie: Cookie, *, secure: bool) -> str:
     return "; ".join(parts)
 
 
-def safe_path(path: str) -> str:
+def safe_path(path: str, prefix: str = PREFIX) -> str:
     """The path if it is one of our pages, else the first page: a sign-in never leads off to another site."""
-    is_ours = path.startswith(PREFIX) and "\\" not in path and path.isprintable()
-    return path if is_ours else PREFIX
+    is_ours = path.startswith(prefix) and "\\" not in path and path.isprintable()
+    return path if is_ours else prefix
 
 
 def _state_cookie(state: str) -> str:

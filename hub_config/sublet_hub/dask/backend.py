@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from aiohttp import web
@@ -25,6 +26,7 @@ from sublet_hub.dask.cluster_config import part_in
 from sublet_hub.dask.commands import scheduler_arguments, worker_arguments
 from sublet_hub.dask.idling import Idling
 from sublet_hub.dask.local_processes import LocalProcesses, Owned, runs_or_will, stop
+from sublet_hub.dask.pages import Pages
 from sublet_hub.dask.retiring import Retiring
 from sublet_hub.dask.watching import Watching
 from sublet_hub.dask.wishes import NotOfferedError, Room
@@ -34,6 +36,7 @@ LOOK_SECONDS = 0.1
 KILL_SECONDS = 5.0
 """What a supervising parent may take beyond the grace, on a busy machine."""
 
+SHOWN_BY_US = "shown by sublet_hub.dask.pages"
 OPTIONS = ("flavor", "tier", "account")
 NAMES_WHO_ONLY = "Only users have Dask clusters."
 
@@ -62,12 +65,13 @@ class LeasedBackend(DBBackendBase):
         self.processes = LocalProcesses(self.sublet_settings)
         self.retiring = Retiring(self)
         self.idling = Idling(self)
+        self.pages = Pages(self.sublet_settings, self.sublet_api_token, self._pages_of)
         self.cluster_options = Options(*(String(name, default="") for name in OPTIONS))
 
     async def setup(self, app: web.Application) -> None:
         """See Backend, which says that routes are added here."""
         told_idle = api_handler(self._told_idle, token_authenticated=True)
-        app.add_routes([web.post("/api/v1/clusters/{cluster_name}/idle", told_idle)])
+        app.add_routes([web.post("/api/v1/clusters/{cluster_name}/idle", told_idle), *self.pages.routes()])
         await super().setup(app)
 
     async def _told_idle(self, request: web.Request) -> web.Response:
@@ -84,6 +88,24 @@ class LeasedBackend(DBBackendBase):
     async def do_cleanup(self) -> None:
         """See DBBackendBase."""
         await self.asking.close()
+        await self.pages.close()
+
+    # ---------------------------------------------------------------- pages
+
+    async def list_clusters(self, username: str | None = None, statuses: Any = None) -> list[Any]:
+        """See Backend."""
+        return [_with_pages(each) for each in await super().list_clusters(username=username, statuses=statuses)]
+
+    async def get_cluster(self, cluster_name: str, wait: bool = False) -> Any:
+        """See Backend."""
+        found = await super().get_cluster(cluster_name, wait=wait)
+        return None if found is None else _with_pages(found)
+
+    def _pages_of(self, name: str) -> tuple[str, Path, int] | None:
+        cluster = self.db.get_cluster(name)
+        if cluster is None or cluster.status != JobStatus.RUNNING:
+            return None
+        return (cluster.username, *self.processes.pages(Owned(name, cluster.username)))
 
     # ---------------------------------------------------------------- limits
 
@@ -252,6 +274,13 @@ class LeasedBackend(DBBackendBase):
                         await asyncio.sleep(LOOK_SECONDS)
             except TimeoutError:
                 self.log.error("The %s did not end within %.0f s", what, seconds)
+
+
+def _with_pages(cluster: Any) -> Any:
+    """Dask-Gateway tells a client of a dashboard where it knows its address. It knows none: its proxy would show it
+    to anybody, and ours asks who it is."""
+    cluster.dashboard_address = SHOWN_BY_US
+    return cluster
 
 
 def _one_line(text: str) -> str:

@@ -20,9 +20,11 @@ class LeasedClusterConfig(ClusterConfig):
     gpus = Integer(help="GPUs of one worker: 0 or 1.")
     cpus = Integer(help="Processors of one worker.")
     memory_bytes = Integer(help="Main memory of one worker.")
+    gpu_memory_bytes = Integer(help="Memory of its GPU or slice of one; 0 where there is none or it is not known.")
     simulated = Bool(help="Whether its GPUs are simulated.")
 
 
 def part_in(config: Any) -> Part:
-    """The part that was kept with a cluster."""
-    return Part(**{each.name: config[each.name] for each in fields(Part)})
+    """The part that was kept with a cluster, perhaps by a version that kept less."""
+    traits = LeasedClusterConfig.class_traits()
+    return Part(**{each.name: config.get(each.name, traits[each.name].default_value) for each in fields(Part)})

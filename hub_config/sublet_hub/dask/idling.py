@@ -67,6 +67,7 @@ class Idling:
         if records.wall_ms() >= ending.at_ms - COMING_MS:
             self._backend.log.info("Cluster %s has been idle, and is stopped", cluster.name)
             del self._ending[cluster.name]
+            self._backend.retiring.expect(_running(cluster))
             await self._backend.stop_cluster(cluster.name)
         elif self._was_kept(cluster, ending):
             self._kept_until[cluster.name] = time.monotonic() + self._backend.sublet_settings.dask_idle_seconds

@@ -67,8 +67,10 @@ class LocalProcesses:
         self._write_tls(owned.cluster, tls, identity)
         deadline_ms = _near_deadline_ms()
         folder = self.schedulers.prepare(owned.cluster, deadline_ms)
-        spec = self._spec(owned, argv, identity, deadline_ms, devices=(), more=(IN_SCHEDULER,))
-        self._launch(folder, spec, self._environment(identity, env, devices=()))
+        pages = self._make_pages_folder(owned.cluster, identity)
+        spec = self._spec(owned, argv, identity, deadline_ms, devices=(), more=(IN_SCHEDULER,), writable=(pages,))
+        told = {"SUBLET_DASK_PAGES": str(pages)}
+        self._launch(folder, spec, self._environment(identity, {**env, **told}, devices=()))
 
     def start_worker(self, owned: Owned, grant: Grant, argv: Sequence[str], env: Mapping[str, str]) -> None:
         """Start a worker in its lease, unless it was started. LeaseUnknownError where the lease is over already."""
@@ -87,6 +89,7 @@ class LocalProcesses:
         deadline_ms: int,
         devices: Sequence[str],
         more: Sequence[Path] = (),
+        writable: tuple[Path, ...] = (),
     ) -> ServerSpec:
         settings = self._settings
         readable = (*python_paths(settings.notebook_python), *CHECKOUT_READABLE, self._tls(owned.cluster), *more)
@@ -100,6 +103,7 @@ class LocalProcesses:
             user=identity.system_name,
             hide=(settings.data, *([models] if models.is_dir() else []), *other_device_nodes(devices)),
             read_only=readable,
+            writable=writable,
             sandbox=settings.sandbox,
             term_grace_seconds=settings.term_grace_seconds,
             stop_grace_seconds=settings.stop_grace_seconds,
@@ -135,6 +139,20 @@ class LocalProcesses:
     def _identity(self, user: str) -> Identity:
         return Identities(self._settings.data).identity_of(user)
 
+    def pages(self, owned: Owned) -> tuple[Path, int]:
+        """The folder where a scheduler's pages are served, and the user id that they must be of."""
+        uid = self._identity(owned.user).uid
+        return self._folder / "pages" / owned.cluster, os.geteuid() if uid is None else uid
+
+    def _make_pages_folder(self, cluster: str, identity: Identity) -> Path:
+        folder = self._folder / "pages" / cluster
+        folder.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+        folder.parent.chmod(0o711)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if identity.uid is not None:
+            os.chown(folder, identity.uid, identity.uid, follow_symlinks=False)
+        return folder
+
     def _tls(self, cluster: str) -> Path:
         return self._folder / "tls" / cluster
 
@@ -164,6 +182,7 @@ class LocalProcesses:
         self.schedulers.forget(cluster)
         shutil.rmtree(self._folder / "leases" / "closed" / cluster, ignore_errors=True)
         shutil.rmtree(self._tls(cluster), ignore_errors=True)
+        shutil.rmtree(self._folder / "pages" / cluster, ignore_errors=True)
 
     def end_orphans(self, clusters: frozenset[str]) -> None:
         """End schedulers that belong to none of these clusters, such as one that was begun when we were killed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -33,6 +33,14 @@ class Retiring:
     def was_asked(self, worker: Worker) -> bool:
         """Whether a worker ends because its lease does."""
         return worker.name in self._asked
+
+    def expect(self, workers: Iterable[Worker]) -> None:
+        """Take it that these end because their leases do, though nobody was asked to retire them."""
+        self._asked.update(each.name for each in workers)
+
+    def forget(self, alive: frozenset[str]) -> None:
+        """Keep nothing of workers that are over."""
+        self._asked &= alive
 
     def retire(self, cluster: Cluster, workers: Sequence[Worker]) -> None:
         """Ask the scheduler, in the background, for those that it wasn't asked for. Their ends are then expected."""

@@ -90,6 +90,7 @@ class Watching:
         alive = frozenset(name for name, each in known.items() if each.status < JobStatus.STOPPED)
         self._lonely_since = {name: since for name, since in self._lonely_since.items() if name in alive}
         self._backend.idling.forget(alive)
+        self._backend.retiring.forget(frozenset(name for each in alive for name in known[each].workers))
         await asyncio.to_thread(self._processes.end_orphans, alive)
 
 

@@ -26,6 +26,7 @@ class Part:
     gpus: int
     cpus: int
     memory_bytes: int
+    gpu_memory_bytes: int
     simulated: bool
 
 
@@ -96,5 +97,6 @@ def _part(choice: Choice) -> Part:
         gpus=offer.gpus,
         cpus=offer.cpus,
         memory_bytes=offer.memory_bytes,
+        gpu_memory_bytes=offer.gpu_memory_bytes,
         simulated=offer.simulated,
     )

@@ -14,6 +14,7 @@ DASK_PREFIX = "/services/dask/"
 
 API_SERVICE = "sublet"
 API_OAUTH_CLIENT = "service-sublet"
+DASK_OAUTH_CLIENT = "service-sublet-dask"
 SPAWNER_SERVICE = "sublet-spawner"
 GATEWAY_SERVICE = "sublet-gateway"
 DASK_SERVICE = "sublet-dask"
@@ -58,7 +59,14 @@ CUSTOM_SCOPES = {
 
 def services(secrets: Secrets, credentials: Credentials, *, with_dask: bool = False) -> list[dict[str, Any]]:
     """The hub's services: names under which our processes show tokens. None is started by the hub."""
-    dask = [{"name": DASK_SERVICE, "api_token": secrets.dask_token, "display": False}] if with_dask else []
+    dask = {
+        "name": DASK_SERVICE,
+        "api_token": secrets.dask_token if with_dask else "",
+        "oauth_client_id": DASK_OAUTH_CLIENT,
+        "oauth_redirect_uri": f"{DASK_PREFIX}oauth_callback",
+        "oauth_no_confirm": True,
+        "display": False,
+    }
     return [
         {
             "name": API_SERVICE,
@@ -73,7 +81,7 @@ def services(secrets: Secrets, credentials: Credentials, *, with_dask: bool = Fa
         },
         {"name": SPAWNER_SERVICE, "api_token": secrets.spawner_token, "display": False},
         *_gateway_service(secrets),
-        *dask,
+        *([dask] if with_dask else []),
         {"name": RUNNER_SERVICE, "api_token": secrets.runner_token, "display": False},
         {"name": ADMIN_SERVICE, "api_token": credentials.admin_token, "display": False},
     ]

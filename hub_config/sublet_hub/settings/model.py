@@ -309,7 +309,7 @@ class Settings(KubernetesSettings):
     # ------------------------------------------------------------ Dask clusters
 
     dask: bool = False
-    """Whether users may start Dask clusters, each worker of which is a lease. Being built: leave it off."""
+    """Whether users may start Dask clusters, each worker of which is a lease. On one machine only."""
 
     dask_clusters_per_user_max: Number = 3
     """Dask clusters that one user may have at once. Their workers are limited by quotas."""

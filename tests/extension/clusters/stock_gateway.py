@@ -1,7 +1,7 @@
 """Dask-Gateway as it comes, in the place of the platform's: its own local backend, and sign-in by one token.
 
-Its configuration file; only for tests. It reads GATEWAY_FOLDER, GATEWAY_PORTS, GATEWAY_PYTHON and GATEWAY_MOST: how
-many workers there may be.
+Its configuration file; only for tests. It reads GATEWAY_FOLDER, GATEWAY_PORTS, GATEWAY_PYTHON, GATEWAY_MOST (how
+many workers there may be) and GATEWAY_WORKER (the words behind `dask` that start one).
 """
 
 import os
@@ -53,6 +53,9 @@ c.Proxy.address = f"127.0.0.1:{public}"  # noqa: F821
 c.Proxy.prefix = "/services/dask"  # noqa: F821
 c.Limited.clusters_directory = os.environ["GATEWAY_FOLDER"]  # noqa: F821
 c.LocalClusterConfig.scheduler_cmd = [str(python.with_name("dask")), "scheduler"]  # noqa: F821
-c.LocalClusterConfig.worker_cmd = [str(python.with_name("dask")), "worker"]  # noqa: F821
+c.LocalClusterConfig.worker_cmd = [str(python.with_name("dask")), *os.environ.get("GATEWAY_WORKER", "worker").split()]  # noqa: F821
 c.Limited.cluster_options = Options(String("flavor"), String("tier"), String("account"))  # noqa: F821
+c.LocalClusterConfig.environment = {  # noqa: F821
+    name: os.environ[name] for name in ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH") if name in os.environ
+}
 c.Limited.sigint_timeout = 3  # noqa: F821

@@ -12,7 +12,7 @@ import sublet
 from sublet.dask.left import left_rows
 from sublet.dask.offers import offers
 from sublet.dask.orders import Order, Wish
-from sublet.dask.views import State, said
+from sublet.dask.views import Bounds, State, said
 from tests.extension.clusters.platform_says import LIMIT_REACHED, PROBLEMS, choice, flavor, says
 from tests.extension.conftest import LIMIT, Platform, quota_document
 from tests.extension.html_tags import Tags
@@ -136,6 +136,15 @@ def test_text_and_html_of_a_cluster(platform: Platform) -> None:
     assert "GPUs at once: 6 <b>" in tags.text
     assert 'href="/services/dask/clusters/a&amp;b/status"' in html
     assert "width:25%" in html
+
+
+def test_text_of_a_cluster_that_adapts(platform: Platform) -> None:
+    made = order(platform, gpus=1)
+    adapting = State(3, bounds=Bounds(0, None))
+    assert repr(said(made, (), adapting)).splitlines()[:2] == [
+        "Dask workers  3 ready (0 to as many as fit, as there is work), each a lease of h100-1x (surplus)",
+        "Price         $0.80 per hour for 1 GPU each, simulated, while they run",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,21 @@
 
 It adds to that one's web application, under the same token, what Dask-Gateway has no words for: retiring workers by
 name, and whether the cluster is idle. A retired worker hands its data to the others and ends; its cluster goes on. An
-idle cluster isn't shut down at once: the platform is told, and warns its user first. And it sees to it that no port
-of this machine shows pages of the scheduler's, which would ask nobody who they are.
+idle cluster isn't shut down at once: the platform is told, and warns its user first. And the scheduler's pages, which
+ask nobody who they are, are served on a socket in a folder that only its user and the platform can enter.
 """
 
+import os
 from typing import Any
 
 from dask_gateway.scheduler_preload import BaseHandler
+from distributed.http import get_handlers
 from tornado import web
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_unix_socket
 
+SHOWN = ("scheduler.info", "scheduler.json", "health", "statics")
 NAMES_MAX = 1000
 
 
@@ -57,10 +62,30 @@ async def tell_idle(client: Any) -> None:
     await AsyncHTTPClient().fetch(HTTPRequest(url, method="POST", headers=headers, body=""))
 
 
+def show_pages(scheduler: Any, folder: str) -> None:
+    """Serve the dashboard on a socket in this folder; without Bokeh there is none."""
+    try:
+        from distributed.dashboard.scheduler import connect
+    except ImportError:
+        return
+    application = scheduler.http_application
+    application.add_handlers(
+        ".*", get_handlers(scheduler, [f"distributed.http.{each}" for each in SHOWN], prefix="/")
+    )
+    server = HTTPServer(application)
+    connect(application, server, scheduler, prefix="")
+    # A socket's path may have 107 characters only; this one is short wherever the folder is.
+    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    server.add_socket(bind_unix_socket(f"/proc/self/fd/{held}/pages", mode=0o600))
+
+
 async def dask_setup(scheduler: Any) -> None:
     """Called by Dask when the scheduler starts."""
     scheduler.http_server.stop()
+    await scheduler.http_server.close_all_connections()
     service = scheduler.services["gateway"]
     service.app.add_handlers(".*", [("/api/retire", RetireHandler), ("/api/idle", IdleHandler)])
     client = service.gateway
     client.shutdown = lambda: tell_idle(client)
+    if folder := os.environ.get("SUBLET_DASK_PAGES"):
+        show_pages(scheduler, folder)
