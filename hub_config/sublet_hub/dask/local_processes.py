@@ -15,11 +15,11 @@ from pathlib import Path
 
 from sublet_hub.cluster import records
 from sublet_hub.cluster.base import LeaseUnknownError
+from sublet_hub.cluster.devices import other_device_nodes
 from sublet_hub.cluster.identities import Identities, Identity
 from sublet_hub.cluster.local import LocalCluster, ServerSpec, python_paths, spawn_command
 from sublet_hub.dask.configure import FOLDER
 from sublet_hub.hub.configure_local import CHECKOUT_READABLE
-from sublet_hub.hub.devices import other_device_nodes
 from sublet_hub.hub.messages import Grant
 from sublet_hub.settings import Settings
 
