@@ -36,6 +36,7 @@ from sublet_hub.settings import Settings
 
 log = logging.getLogger(__name__)
 
+START_SECONDS = 120.0
 PUT_OFF_SECONDS = 5.0
 OUTLIVES_US_SECONDS = 120
 STOP_SECONDS = 10.0
@@ -76,7 +77,7 @@ class _Server:
     put_off_at: float = field(default_factory=time.monotonic)
 
     @property
-    def socket(self) -> Path:
+    def address(self) -> Path:
         return Path(f"/proc/self/fd/{self.home}/{SOCKET}")
 
     @property
@@ -85,7 +86,7 @@ class _Server:
 
     async def answers(self) -> bool:
         try:
-            _reader, writer = await asyncio.open_unix_connection(str(self.socket))
+            _reader, writer = await asyncio.open_unix_connection(str(self.address))
         except OSError:
             return False
         writer.close()
@@ -127,6 +128,8 @@ class _Server:
 
 class ThisMachine:
     """Implements `places.Place`. Without `leases` none of the servers can be one."""
+
+    start_seconds = START_SECONDS
 
     def __init__(self, settings: Settings, leases: Leases | None) -> None:
         self._settings = settings
