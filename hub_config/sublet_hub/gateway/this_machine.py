@@ -17,7 +17,6 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,10 +28,11 @@ from sublet_hub.cluster.identities import Identities, IdentitiesError
 from sublet_hub.cluster.inside import OUTPUT
 from sublet_hub.cluster.local import LocalCluster, ServerSpec, python_paths, spawn_command
 from sublet_hub.domain.errors import Unavailable
-from sublet_hub.domain.models import Model, Start, Upstream
+from sublet_hub.domain.models import Model, Upstream
 from sublet_hub.gateway.errors import ModelAway
 from sublet_hub.gateway.granting import NOT_STARTED, ask_for, give_back
 from sublet_hub.gateway.lease_api import Granted, LeaseRefused, Leases
+from sublet_hub.gateway.places import SCRIPTS, SCRIPTS_FOLDER
 from sublet_hub.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -51,9 +51,6 @@ SOCKET = "socket"
 OWNER = "owner"
 USER = "/models"
 """Whose user id the servers have. No user can be called so: names have no slashes."""
-
-SCRIPTS: Mapping[Start, str] = {"transformers": "chat.py", "fasttext": "classify.py"}
-SCRIPTS_FOLDER = Path(__file__).with_name("servers")
 
 
 @dataclass(eq=False)
