@@ -209,6 +209,7 @@ class Servers:
         fresh = Server(
             server.model, server.upstream, server.number, _session(connector), server.headers, started=started
         )
+        fresh.counts_running = server.upstream.start == COUNTS_RUNNING
         servers[server.number] = fresh
         return fresh
 
