@@ -174,6 +174,8 @@ def test_the_command_says_what_the_spec_says(tmp_path: Path) -> None:
         "sandbox": "require",
         "term_grace": 0.7,
         "stop_grace": 3.0,
+        "owner": None,
+        "owner_ticks": 0,
         "argv": ["jupyterhub-singleuser", "--port", "1", "--", "x"],
     }
 

@@ -349,9 +349,9 @@ async def test_a_start_that_takes_too_long_says_why_and_leaves_nothing(
     make: Make, api: FakeApi, kube: FakeKube, said: str, sentence: str
 ) -> None:
     kube.on_create = partial(waits, said=said)
-    refused = await refusal_of(make(start_timeout=6))
+    refused = await refusal_of(make(start_timeout=8))
     assert refused.reason == "start-timeout"
-    assert refused.message == f"Your server did not start within {wording.duration(1)}. {sentence}"
+    assert refused.message == f"Your server did not start within {wording.duration(3)}. {sentence}"
     assert said in refused.log_message
     assert (given_back(api), len(kube.asked("DELETE", "pods"))) == (1, 1)
 

@@ -22,7 +22,7 @@ COMMANDS = {
     ),
     "models": (
         "sublet_hub.cli.models:models",
-        "Fill and check the store of models: add, verify, list, remove, prepare, describe.",
+        "Fill and check the store of models: add, verify, list, path, remove, prepare, describe.",
     ),
     "migrate": ("sublet_hub.cli.migrate:migrate", "Bring the database to this version's form; `up` does it for you."),
     "proxy": ("sublet_hub.cli.proxy:proxy", "Run the proxy alone; `up` does it for you."),

@@ -25,6 +25,14 @@ _CLOSED = "closed"
 _SETTLED_SECONDS = 10
 _LEASE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,127}")
 
+OUTLIVES_US_SECONDS = 120
+"""How long a process runs on whose deadline somebody keeps putting off, once they are gone."""
+
+
+def near_deadline_ms() -> int:
+    """A deadline for such a process: a wall clock's milliseconds since the epoch, `OUTLIVES_US_SECONDS` ahead."""
+    return records.wall_ms() + OUTLIVES_US_SECONDS * 1000
+
 
 @dataclass(frozen=True)
 class ServerSpec:

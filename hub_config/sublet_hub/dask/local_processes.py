@@ -17,13 +17,12 @@ from sublet_hub.cluster import records
 from sublet_hub.cluster.base import LeaseUnknownError
 from sublet_hub.cluster.devices import other_device_nodes
 from sublet_hub.cluster.identities import Identities, Identity
-from sublet_hub.cluster.local import LocalCluster, ServerSpec, python_paths, spawn_command
+from sublet_hub.cluster.local import LocalCluster, ServerSpec, near_deadline_ms, python_paths, spawn_command
 from sublet_hub.dask.configure import FOLDER
 from sublet_hub.hub.configure_local import CHECKOUT_READABLE
 from sublet_hub.hub.messages import Grant
 from sublet_hub.settings import Settings
 
-OUTLIVES_US_SECONDS = 120
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 IN_SCHEDULER = Path(__file__).with_name("in_scheduler")
 PRELOAD = IN_SCHEDULER / "preload.py"
@@ -65,7 +64,7 @@ class LocalProcesses:
         """Start a cluster's scheduler, unless it was started. It sees no GPU."""
         identity = self._identity(owned.user)
         self._write_tls(owned.cluster, tls, identity)
-        deadline_ms = _near_deadline_ms()
+        deadline_ms = near_deadline_ms()
         folder = self.schedulers.prepare(owned.cluster, deadline_ms)
         pages = self._make_pages_folder(owned.cluster, identity)
         spec = self._spec(owned, argv, identity, deadline_ms, devices=(), more=(IN_SCHEDULER,), writable=(pages,))
@@ -142,32 +141,29 @@ class LocalProcesses:
     def pages(self, owned: Owned) -> tuple[Path, int]:
         """The folder where a scheduler's pages are served, and the user id that they must be of."""
         uid = self._identity(owned.user).uid
-        return self._folder / "pages" / owned.cluster, os.geteuid() if uid is None else uid
+        return self._pages(owned.cluster), os.geteuid() if uid is None else uid
 
     def _make_pages_folder(self, cluster: str, identity: Identity) -> Path:
-        folder = self._folder / "pages" / cluster
-        folder.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        folder.parent.chmod(0o711)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder = _made(self._pages(cluster))
         if identity.uid is not None:
             os.chown(folder, identity.uid, identity.uid, follow_symlinks=False)
         return folder
+
+    def _pages(self, cluster: str) -> Path:
+        return self._folder / "pages" / cluster
 
     def _tls(self, cluster: str) -> Path:
         return self._folder / "tls" / cluster
 
     def _write_tls(self, cluster: str, tls: tuple[bytes, bytes], identity: Identity) -> None:
         """Certificate and key, for their user alone to read."""
-        folder = self._tls(cluster)
-        folder.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
-        folder.parent.chmod(0o711)
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder = _made(self._tls(cluster))
         for path, content in zip((folder / CERTIFICATE, folder / KEY), tls, strict=True):
             path.unlink(missing_ok=True)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(content)
-            if identity.uid is not None:
-                os.chown(path, identity.uid, identity.uid)
+                if identity.uid is not None:  # the file itself, whatever its name leads to by now
+                    os.fchown(file.fileno(), identity.uid, identity.uid)
         if identity.uid is not None:
             os.chown(folder, identity.uid, identity.uid)
 
@@ -175,14 +171,14 @@ class LocalProcesses:
 
     def put_off(self, cluster: str) -> None:
         """Let a scheduler live for two minutes more."""
-        self.schedulers.arm(cluster, _near_deadline_ms(), "serving")
+        self.schedulers.arm(cluster, near_deadline_ms(), "serving")
 
     def forget_scheduler(self, cluster: str) -> None:
         """Take away what is left of a scheduler that has ended, with its cluster's key."""
         self.schedulers.forget(cluster)
         shutil.rmtree(self._folder / "leases" / "closed" / cluster, ignore_errors=True)
         shutil.rmtree(self._tls(cluster), ignore_errors=True)
-        shutil.rmtree(self._folder / "pages" / cluster, ignore_errors=True)
+        shutil.rmtree(self._pages(cluster), ignore_errors=True)
 
     def end_orphans(self, clusters: frozenset[str]) -> None:
         """End schedulers that belong to none of these clusters, such as one that was begun when we were killed."""
@@ -213,5 +209,9 @@ def runs_or_will(cluster: LocalCluster, lease_id: str) -> bool:
     return seen is not None and seen.ended_at_ms is None
 
 
-def _near_deadline_ms() -> int:
-    return records.wall_ms() + OUTLIVES_US_SECONDS * 1000
+def _made(folder: Path) -> Path:
+    """A folder for one user, in one that they can pass through but not list."""
+    folder.parent.mkdir(mode=0o711, parents=True, exist_ok=True)
+    folder.parent.chmod(0o711)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from dask_gateway_server.backends.db_base import Cluster, JobStatus, Worker
 
 from sublet_hub.cluster import records
-from sublet_hub.dask.local_processes import OUTLIVES_US_SECONDS
+from sublet_hub.cluster.local import OUTLIVES_US_SECONDS
 
 if TYPE_CHECKING:
     from sublet_hub.dask.backend import LeasedBackend

@@ -26,7 +26,14 @@ from sublet_hub.cluster.devices import other_device_nodes
 from sublet_hub.cluster.gpus import GpuDiscoveryError
 from sublet_hub.cluster.identities import Identities, IdentitiesError
 from sublet_hub.cluster.inside import OUTPUT
-from sublet_hub.cluster.local import LocalCluster, ServerSpec, python_paths, spawn_command
+from sublet_hub.cluster.local import (
+    OUTLIVES_US_SECONDS,
+    LocalCluster,
+    ServerSpec,
+    near_deadline_ms,
+    python_paths,
+    spawn_command,
+)
 from sublet_hub.domain.errors import Unavailable
 from sublet_hub.domain.models import Model, Upstream
 from sublet_hub.gateway.errors import ModelAway
@@ -39,7 +46,6 @@ log = logging.getLogger(__name__)
 
 START_SECONDS = 120.0
 PUT_OFF_SECONDS = 5.0
-OUTLIVES_US_SECONDS = 120
 STOP_SECONDS = 10.0
 LEASED_STOP_GRACE_SECONDS = 2.0
 """Of a lease: it has nothing to save, and its GPU is waited for."""
@@ -90,7 +96,7 @@ class _Server:
             self.ends_at_ms = self.ends_at_ms if armed is None else armed
         elif time.monotonic() - self.put_off_at > PUT_OFF_SECONDS and self.is_alive:
             self.put_off_at = time.monotonic()
-            await asyncio.to_thread(records.write_deadline, self.lease, _own_deadline_ms(), "serving")
+            await asyncio.to_thread(records.write_deadline, self.lease, near_deadline_ms(), "serving")
 
     async def end(self, why: str, *, shutdown: bool = False) -> None:
         if self.lease_id is not None and (self.is_alive or self._never_ran()):
@@ -223,7 +229,7 @@ class ThisMachine:
         script = SCRIPTS_FOLDER / SCRIPTS[upstream.start]
         spec = ServerSpec(
             argv=(str(python), "-I", str(script), SOCKET, model.name, str(files)),
-            deadline_ms=_own_deadline_ms() if grant is None else grant.deadline_ms,
+            deadline_ms=near_deadline_ms() if grant is None else grant.deadline_ms,
             home=home,
             uid=uid,
             gid=uid,
@@ -251,10 +257,6 @@ class ThisMachine:
         if grant is None:
             return _Server(process, folder, lease, descriptor, None)
         return _Server(process, folder, lease, descriptor, self._leases, grant.id, grant.deadline_ms)
-
-
-def _own_deadline_ms() -> int:
-    return records.wall_ms() + OUTLIVES_US_SECONDS * 1000
 
 
 def _environment(python: Path, home: Path, grant: Granted | None) -> dict[str, str]:

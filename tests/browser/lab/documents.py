@@ -208,7 +208,7 @@ def models(*, accepted: bool = False) -> Document:
             model(
                 "fasttext-lid-176", "fastText language identification", family="fastText", parameters=0, dtype="",
                 task="language identification", description=described, memory_bytes=5_000_000, size_bytes=938_013,
-                served=served(0, 0), example=EXAMPLE,
+                served=served(0, 0), example=EXAMPLE, licence=licence("Creative Commons Attribution-ShareAlike 3.0"),
             ),
             model(
                 "llama-3.3-70b", "Llama 3.3 70B Instruct", parameters=70_553_706_496, memory_bytes=150 * GIB,
@@ -216,7 +216,8 @@ def models(*, accepted: bool = False) -> Document:
             ),
             model(
                 "sam-2.1-large", "SAM 2.1 Hiera Large", family="SAM", task="segmentation", flavors=[],
-                description="Cuts out what is in a picture or in a film.", memory_bytes=200 * GIB,
+                description="Cuts out what is in a picture or in a film.", licence=licence("Apache License 2.0"),
+                memory_bytes=200 * GIB,
                 parameters=224_000_000, dtype="float32", example="import sublet\n",
             ),
         ],
