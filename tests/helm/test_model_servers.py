@@ -78,7 +78,10 @@ def test_the_gateway_finds_them(tmp_path: Path) -> None:
     objects = render(EVERYTHING)
     for name, text in named(objects, "ConfigMap", "sublet-models")["data"].items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    catalogue = load_models(settings_of(objects, "gateway", tmp_path))
+    settings = settings_of(objects, "gateway", tmp_path)
+    catalogue = load_models(settings)
+    check_model_leases(catalogue, settings)
+    assert [(model.name, upstream.flavor) for model, upstream in catalogue.leased] == [("llama-3.3-70b", "h100-1x")]
     first = {model.name: model.serving.upstreams[0].url for model in catalogue.served if model.serving}
     assert first == {
         "llama-3.3-70b": "http://sublet-model-llama-3-3-70b:8000/v1",

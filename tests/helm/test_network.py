@@ -122,6 +122,8 @@ def test_everybody_can_look_up_names(source: Pod, protocol: str) -> None:
     assert allows(policies(version="1.20.0"), source, old, 53, protocol)
 
 
+LEASED = Pod({"sublet.dev/lease": "c", "sublet.dev/serves": "tiny"}, NAMESPACE, address="10.244.3.4")
+
 WITH_EVERYTHING: list[tuple[End, End, int, bool]] = [
     (ANNA, Outside("10.20.1.1"), 2049, True),
     (ANNA, Outside("10.21.1.1"), 2049, False),
@@ -172,6 +174,13 @@ WITH_EVERYTHING: list[tuple[End, End, int, bool]] = [
     (SERVER, GATEWAY, 8084, False),
     (SERVER, ANNA, 8888, False),
     (ANNA, MODELS, 8888, False),
+    (GATEWAY, API_SERVER_NAMED, 6443, True),
+    (GATEWAY, API_SERVER, 6443, False),
+    (GATEWAY, LEASED, 8000, True),
+    (ANNA, LEASED, 8000, False),
+    (PROMETHEUS, LEASED, 8000, False),
+    (LEASED, Outside("10.20.1.1"), 2049, False),
+    (LEASED, INTERNET, 443, False),
     (BROWSER, PROXY, 8000, False),
     (Pod({}, "ingress", {"kubernetes.io/metadata.name": "ingress"}), PROXY, 8000, True),
 ]
@@ -182,7 +191,6 @@ def test_who_reaches_whom_with_everything_set(source: End, target: End, port: in
     assert allows(policies(EVERYTHING), source, target, port) is expected
 
 
-LEASED = Pod({"sublet.dev/lease": "c", "sublet.dev/serves": "tiny"}, NAMESPACE, address="10.244.3.4")
 WITH_LEASED_MODELS: list[tuple[End, End, int, bool]] = [
     (GATEWAY, LEASED, 8000, True),
     (GATEWAY, LEASED, 22, False),

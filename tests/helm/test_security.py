@@ -80,14 +80,18 @@ def test_the_meter_may_watch_and_end_pods_and_look_at_nodes() -> None:
     assert named(objects, "Role", "gpus-sublet-meter")["metadata"]["namespace"] == "kube-node-lease"
 
 
-@pytest.mark.parametrize("files", [(), (EVERYTHING,)], ids=["default", "everything"])
-def test_nobody_else_has_any_right(files: tuple[Path, ...]) -> None:
+@pytest.mark.parametrize(
+    ("files", "more"), [((), set()), ((EVERYTHING,), {"sublet-gateway"})], ids=["default", "everything"]
+)
+def test_nobody_else_has_any_right(files: tuple[Path, ...], more: set[str]) -> None:
+    """`more`: a gateway that leases."""
     objects = render(*files)
     roles = {(each["kind"], each["metadata"]["name"]) for each in objects if each["kind"].endswith("Role")}
     assert roles == {
         ("Role", "sublet-hub"),
         ("Role", "sublet-meter"),
         ("ClusterRole", "sublet-meter"),
+        *(("Role", each) for each in more),
     }
     bound = {
         (each["roleRef"]["kind"], each["roleRef"]["name"], each["metadata"].get("namespace", ""), subject["name"])
@@ -100,9 +104,10 @@ def test_nobody_else_has_any_right(files: tuple[Path, ...]) -> None:
         ("Role", "sublet-meter", "", "sublet-meter"),
         ("Role", "sublet-meter", "kube-node-lease", "sublet-meter"),
         ("ClusterRole", "sublet-meter", "", "sublet-meter"),
+        *(("Role", each, "", each) for each in more),
     }
     tokens = {name for name, pod in pods(objects).items() if pod["spec"]["automountServiceAccountToken"]}
-    assert tokens == {"sublet-hub", "sublet-meter"}
+    assert tokens == {"sublet-hub", "sublet-meter"} | more
 
 
 LEASED_MODELS = {"settings": {"model_account": "user:admin"}, "models": {"catalogue": "# none yet"}}
