@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -311,7 +312,7 @@ async def ended_by_tidying(kube: KubeServer, leases: FakeLeases) -> set[str]:
     deleted = {
         each["metadata"]["labels"]["sublet.dev/gateway-run"]
         for each in kube.list(PODS)
-        if "deletionTimestamp" in each["metadata"]
+        if "deletionTimestamp" in each["metadata"] and "labels" in each["metadata"]
     }
     assert len(leases.given_back) == len(deleted)
     assert all(shutdown for _, shutdown in leases.given_back)
@@ -332,6 +333,17 @@ async def test_a_gateway_whose_pod_has_ended_is_gone(kube: KubeServer, leases: F
     await place(kube, leases, Owner("gateway-9", "uid-9", "run-9")).start(LID, UPSTREAM, 1_000)
     kube.put(PODS, {"metadata": {"name": "gateway-9", "uid": "uid-9"}, "status": {"phase": "Failed"}})
     assert await ended_by_tidying(kube, leases) == {"run-9"}
+
+
+@pytest.mark.parametrize(("ago", "ended"), [(10, set()), (70, {"run-n"})])
+async def test_a_gateway_on_a_silent_node_is_gone_when_it_should_have_been(
+    kube: KubeServer, leases: FakeLeases, ago: int, ended: set[str]
+) -> None:
+    await place(kube, leases, NEIGHBOUR).start(LID, UPSTREAM, 1_000)
+    deleted_at = (datetime.now(UTC) - timedelta(seconds=ago)).isoformat()
+    metadata = {"name": NEIGHBOUR.name, "uid": NEIGHBOUR.uid, "deletionTimestamp": deleted_at}
+    kube.put(PODS, {"metadata": metadata, "status": {"phase": "Running"}})
+    assert await ended_by_tidying(kube, leases) == ended
 
 
 async def test_notebooks_and_standing_servers_are_left_alone(kube: KubeServer, leases: FakeLeases) -> None:

@@ -31,6 +31,7 @@ from sublet_hub.cluster.kube.lease_pods import Json, PlacementError, PodLease, p
 from sublet_hub.cluster.kube.objects import ContainerStatus, Pod, PodStatus
 from sublet_hub.cluster.kube.placement import Placement
 from sublet_hub.cluster.kube.warden import UnguardedError
+from sublet_hub.cluster.records import wall_ms
 from sublet_hub.domain.model_leases import SERVER_PREFIX, Holder
 from sublet_hub.domain.models import Model, Upstream
 from sublet_hub.gateway.errors import ModelAway
@@ -46,6 +47,8 @@ LOOK_SECONDS = 1.0
 HEALTH_SECONDS = 0.25
 HEALTH_TIMEOUT = aiohttp.ClientTimeout(total=3)
 TIDY_SECONDS = 60.0
+LOST_MS = 60_000
+"""A gateway that was to be gone so long ago is, whatever its pod says."""
 OF_GATEWAYS = f"{names.LEASE},{names.SERVES},{names.GATEWAY}"
 """Selects pods that have all three labels."""
 
@@ -249,7 +252,7 @@ class InPods:
             pod = self._connection.get(PODS, name, Pod, namespace=self._namespace)
         except NotFound:
             return False
-        return pod.metadata.uid == uid and pod.status.phase not in TERMINAL
+        return pod.metadata.uid == uid and pod.status.phase not in TERMINAL and not _is_lost(pod)
 
 
 def _owner_of(pod: Pod) -> tuple[str, str, str]:
@@ -260,6 +263,13 @@ def _owner_of(pod: Pod) -> tuple[str, str, str]:
         meta.annotation(names.GATEWAY_UID) or "",
         meta.label(names.GATEWAY_RUN) or "",
     )
+
+
+def _is_lost(pod: Pod) -> bool:
+    """Whether it should have been gone for a while: the object of a pod stays as long as its node is silent, and so
+    would all that it owns, on other nodes too."""
+    until_ms = pod.metadata.deletion_timestamp  # its grace ended then
+    return until_ms is not None and wall_ms() > until_ms + LOST_MS
 
 
 def _delete(connection: Connection, namespace: str, pod: Pod) -> None:
