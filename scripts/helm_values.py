@@ -30,7 +30,7 @@ SET_BY_CHART = frozenset(
         *("port", "proxy_api_port", "hub_port", "api_port", "meter_port"),
         *("kube_namespace", "kube_release", "kube_notebook_image", "kube_warden_image", "kube_image_pull_policy"),
         *("kube_image_pull_secrets", "kube_home_gib", "kube_home_storage_class", "kube_models_claim"),
-        "kube_model_servers",
+        *("kube_model_servers", "kube_vllm_image"),
         *("kube_priority_class_guaranteed", "kube_priority_class_surplus"),
     }
 )

@@ -129,7 +129,12 @@ def _page(kube: KubeServer, collection: str, query: Mapping[str, str]) -> Json:
         version, _, after = query.get("continue", f"{kube.version}:").partition(":")
         if int(version) < kube.oldest:
             raise Answer(410, "the provided continue parameter is too old")
-        rest = [each for each in kube.list(collection) if each["metadata"]["name"] > after]
+        keys = set(filter(None, query.get("labelSelector", "").split(",")))  # those that must be there
+        rest = [
+            each
+            for each in kube.list(collection)
+            if each["metadata"]["name"] > after and keys <= each["metadata"].get("labels", {}).keys()
+        ]
     limit = min(int(query.get("limit", 0)) or kube.page_items, kube.page_items)
     items = rest[:limit]
     metadata = {"resourceVersion": version}

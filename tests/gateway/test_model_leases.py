@@ -254,6 +254,7 @@ family = "Toy"
 task = "Chat"
 licence = "open"
 loader = "transformers"
+files = [{ path = "a.safetensors", size = 1, sha256 = "%s" }]
 
 [models.serving]
 context_tokens = 512
@@ -268,12 +269,17 @@ upstreams = [{ %s }]
         ('url = "http://a/v1", flavor = "gpu-1x"', "flavor goes with start only"),
         ('start = "transformers", tier = "surplus"', "tier goes with flavor only"),
         ('start = "transformers", flavor = "gpu-1x", tier = "cheap"', "'guaranteed' or 'surplus'"),
+        ('start = "vllm"', "vllm needs a flavor"),
+        ('start = "transformers", flavor = "gpu-1x", arguments = ["--x"]', "arguments go with"),
     ],
 )
 def test_a_wrong_upstream_is_named(tmp_path: Path, upstream: str, words: str) -> None:
-    (tmp_path / "models.toml").write_text(MODELS % upstream)
+    (tmp_path / "models.toml").write_text(MODELS % ("0" * 64, upstream))
     with pytest.raises(SettingsError, match=words):
         read_models(tmp_path / "models.toml")
+
+
+PODS = {"SUBLET_CLUSTER": "kubernetes", "SUBLET_KUBE_MODELS_CLAIM": "models", "SUBLET_MODEL_ACCOUNT": "user:ann"}
 
 
 @pytest.mark.parametrize(
@@ -284,12 +290,20 @@ def test_a_wrong_upstream_is_named(tmp_path: Path, upstream: str, words: str) ->
         ('start = "transformers", flavor = "gpu-1x"', {}, "needs the setting model_account"),
         ('start = "transformers", flavor = "h100"', {"SUBLET_MODEL_ACCOUNT": "user:ann"}, "no flavor 'h100'"),
         ('start = "transformers", flavor = "cpu"', {"SUBLET_MODEL_ACCOUNT": "user:ann"}, "not offered as surplus"),
+        ('start = "vllm", flavor = "gpu-1x"', {"SUBLET_MODEL_ACCOUNT": "user:ann"}, "in pods only"),
+        ('start = "vllm", flavor = "gpu-1x"', PODS, None),
+        (
+            'start = "vllm", flavor = "gpu-1x"',
+            {**PODS, "SUBLET_MODEL_ACCOUNT": "none"},
+            "needs the setting",
+        ),
+        ('start = "vllm", flavor = "gpu-1x"', {**PODS, "SUBLET_KUBE_MODELS_CLAIM": "none"}, "files in the store"),
     ],
 )
 def test_a_flavor_has_to_be_there_and_somebody_to_pay(
     tmp_path: Path, upstream: str, env: Mapping[str, str], words: str | None
 ) -> None:
-    (tmp_path / "models.toml").write_text(MODELS % upstream)
+    (tmp_path / "models.toml").write_text(MODELS % ("0" * 64, upstream))
     settings = load_settings({"SUBLET_DATA": str(tmp_path), **env})
     models = read_models(tmp_path / "models.toml")
     if words is None:

@@ -11,7 +11,6 @@ import pytest
 
 from sublet_hub.domain.flavors import Tier
 from sublet_hub.domain.models import Licence, Model, Serving, Upstream
-from sublet_hub.gateway import model_servers
 from sublet_hub.gateway.errors import ModelAway, NoRoomForModel, headers_of, members_of
 from sublet_hub.gateway.model_servers import LEAST_SERVING_MS, STOP_BEFORE_MS, ModelServers
 from sublet_hub.gateway.upstreams import Server, Servers
@@ -37,7 +36,7 @@ TINY = model(LEASED)
 class FakeRunning:
     """A server that answers when it is told to."""
 
-    socket: Path
+    address: Path | str
     upstream: Upstream
     ends_at_ms: int | None
     is_alive: bool = True
@@ -74,6 +73,9 @@ class FakePlace:
     asked: int = 0
     has_started: asyncio.Event = field(default_factory=asyncio.Event)
     least_ms: int = 0
+    start_seconds: float = 120
+    at: str | None = None
+    """Where its servers are by HTTP; None: on sockets."""
 
     async def start(self, model: Model, upstream: Upstream, least_ms: int) -> FakeRunning:
         self.asked += 1
@@ -84,8 +86,8 @@ class FakePlace:
         if upstream.flavor in self.full:
             raise NoRoomForModel("All are leased.")
         ends_at_ms = None if self.lasts_ms is None or upstream.flavor is None else self.now_ms() + self.lasts_ms
-        name = Path(f"/there/{len(self.made)}")
-        self.made.append(FakeRunning(name, upstream, ends_at_ms, is_ready=self.is_ready))
+        address = Path(f"/there/{len(self.made)}") if self.at is None else self.at
+        self.made.append(FakeRunning(address, upstream, ends_at_ms, is_ready=self.is_ready))
         self.has_started.set()
         return self.made[-1]
 
@@ -146,7 +148,7 @@ async def test_one_that_is_warned_takes_no_new_calls_and_finishes_those_that_run
     world.to_end_in(world.place.made[0], NOTICE_SECONDS)
     await world.after(1)
     second = await world.servers.server_of(TINY, LEASED)
-    assert second.socket != first.socket
+    assert second.address != first.address
     await world.after(NOTICE_SECONDS - 10)
     assert world.given_back(0) is None, "its call may go on"
     first.call_ended()
@@ -245,8 +247,8 @@ async def test_a_start_goes_on_when_the_call_that_began_it_goes_away(world: Worl
     assert world.place.asked == 1
 
 
-async def test_one_that_never_answers_is_given_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model_servers, "START_SECONDS", -1)
+async def test_one_that_never_answers_is_given_back(world: World) -> None:
+    world.place.start_seconds = -1
     world.place.is_ready = False
     with pytest.raises(ModelAway, match="could not be started"):
         await world.servers.server_of(TINY, LEASED)
@@ -327,3 +329,15 @@ async def test_calls_go_on_where_they_began_while_new_ones_go_to_the_next(world:
     assert [each.given_back is None for each in world.place.made] == [False, True]
     await servers.close()
     assert new.session.closed
+
+
+async def test_one_that_is_elsewhere_is_called_at_its_address_and_its_successor_at_the_next(world: World) -> None:
+    servers = Servers([TINY], world.servers, lambda: world.seconds)
+    world.place.at = "http://10.0.0.7:8000"
+    old = await picked(servers, TINY)
+    assert old.base == "http://10.0.0.7:8000/v1"
+    world.place.at = "http://10.0.0.8:8000"
+    world.place.made[0].is_alive = False
+    assert (await picked(servers, TINY)).base == "http://10.0.0.8:8000/v1"
+    assert old.base == "http://10.0.0.7:8000/v1", "its call goes on there"
+    await servers.close()

@@ -32,7 +32,7 @@ def test_no_hub_and_no_way_to_one_is_installed() -> None:
         assert not of_kind(objects, "HTTPRoute")
         services = {each["metadata"]["name"] for each in of_kind(objects, "Service")}
         assert {name for name in services if not name.startswith("sublet-model-")} == {"sublet-api"} | more
-        assert {each["metadata"]["name"] for each in of_kind(objects, "Role")} == {"sublet-meter"}
+        assert {each["metadata"]["name"] for each in of_kind(objects, "Role")} == {"sublet-meter"} | more
         (container,) = pods(objects)["sublet-api"]["spec"]["containers"]
         assert {"name": "SUBLET_HUB_ADDRESS", "value": "http://hub:8081"} in container["env"]
         assert "--url=http://proxy-public" in pods(objects)["sublet-check"]["spec"]["containers"][0]["args"]

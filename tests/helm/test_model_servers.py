@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sublet_hub.catalog import STARTER_MODELS, load_models
-from tests.helm.rendering import EVERYTHING, Object, named, of_kind, pods, refusal, render
+from sublet_hub.catalog import STARTER_MODELS, check_model_leases, load_models
+from sublet_hub.gateway.pod_place import pod_options
+from tests.helm.rendering import EVERYTHING, NAMESPACE, Object, named, of_kind, pods, refusal, render
 from tests.helm.test_settings import settings_of
 
 pytestmark = pytest.mark.helm
@@ -77,7 +78,10 @@ def test_the_gateway_finds_them(tmp_path: Path) -> None:
     objects = render(EVERYTHING)
     for name, text in named(objects, "ConfigMap", "sublet-models")["data"].items():
         (tmp_path / name).write_text(text, encoding="utf-8")
-    catalogue = load_models(settings_of(objects, "gateway", tmp_path))
+    settings = settings_of(objects, "gateway", tmp_path)
+    catalogue = load_models(settings)
+    check_model_leases(catalogue, settings)
+    assert [(model.name, upstream.flavor) for model, upstream in catalogue.leased] == [("llama-3.3-70b", "h100-1x")]
     first = {model.name: model.serving.upstreams[0].url for model in catalogue.served if model.serving}
     assert first == {
         "llama-3.3-70b": "http://sublet-model-llama-3-3-70b:8000/v1",
@@ -94,6 +98,36 @@ def test_the_gateway_finds_them(tmp_path: Path) -> None:
             each for each in pods(objects) if services[name]["selector"].items() <= _labels(objects, each).items()
         ]
         assert others == [name]
+
+
+def test_a_model_that_is_leased_is_started_as_the_values_say(tmp_path: Path) -> None:
+    """Catalogue, flavor and settings of the chart, as the gateway reads them."""
+    leased = 'upstreams = [{ start = "vllm", flavor = "one" }]'
+    catalogue = STARTER_MODELS.read_text(encoding="utf-8").replace('upstreams = [{ start = "transformers" }]', leased)
+    pool = {"name": "gpu", "gpu_model": "H100", "gpu_memory_gib": 80, "capacity": 2}
+    flavor = {"name": "one", "title": "One", "pool": "gpu", "gpus": 1, "cpus": 4, "memory_gib": 16}
+    objects = render(
+        values={
+            "settings": {"model_account": "user:admin"},
+            "pools": [pool],
+            "flavors": [{**flavor, "prices": {"surplus": 5}}],
+            "imagePullSecrets": [{"name": "pull"}],
+            "models": {"catalogue": catalogue, "vllmImage": {"repository": "example.org/vllm", "tag": "v2"}},
+        }
+    )
+    for name, text in named(objects, "ConfigMap", "sublet-models")["data"].items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    settings = settings_of(objects, "gateway", tmp_path)
+    models = load_models(settings)
+    check_model_leases(models, settings)
+    ((model, upstream),) = models.leased
+    assert (model.name, upstream.start, upstream.flavor) == ("sublet-tiny-llama", "vllm", "one")
+    options = pod_options(settings)
+    assert options.settings.vllm_image == "example.org/vllm:v2"
+    assert options.settings.models_claim == "sublet-models"
+    assert options.settings.image_pull_secrets == ("pull",)
+    assert options.settings.pods.priority_classes == {"guaranteed": "sublet-guaranteed", "surplus": "sublet-surplus"}
+    assert options.namespace == NAMESPACE
 
 
 def _labels(objects: list[Object], name: str) -> dict[str, str]:

@@ -122,6 +122,8 @@ def test_everybody_can_look_up_names(source: Pod, protocol: str) -> None:
     assert allows(policies(version="1.20.0"), source, old, 53, protocol)
 
 
+LEASED = Pod({"sublet.dev/lease": "c", "sublet.dev/serves": "tiny"}, NAMESPACE, address="10.244.3.4")
+
 WITH_EVERYTHING: list[tuple[End, End, int, bool]] = [
     (ANNA, Outside("10.20.1.1"), 2049, True),
     (ANNA, Outside("10.21.1.1"), 2049, False),
@@ -172,6 +174,13 @@ WITH_EVERYTHING: list[tuple[End, End, int, bool]] = [
     (SERVER, GATEWAY, 8084, False),
     (SERVER, ANNA, 8888, False),
     (ANNA, MODELS, 8888, False),
+    (GATEWAY, API_SERVER_NAMED, 6443, True),
+    (GATEWAY, API_SERVER, 6443, False),
+    (GATEWAY, LEASED, 8000, True),
+    (ANNA, LEASED, 8000, False),
+    (PROMETHEUS, LEASED, 8000, False),
+    (LEASED, Outside("10.20.1.1"), 2049, False),
+    (LEASED, INTERNET, 443, False),
     (BROWSER, PROXY, 8000, False),
     (Pod({}, "ingress", {"kubernetes.io/metadata.name": "ingress"}), PROXY, 8000, True),
 ]
@@ -180,6 +189,44 @@ WITH_EVERYTHING: list[tuple[End, End, int, bool]] = [
 @pytest.mark.parametrize(("source", "target", "port", "expected"), WITH_EVERYTHING)
 def test_who_reaches_whom_with_everything_set(source: End, target: End, port: int, *, expected: bool) -> None:
     assert allows(policies(EVERYTHING), source, target, port) is expected
+
+
+WITH_LEASED_MODELS: list[tuple[End, End, int, bool]] = [
+    (GATEWAY, LEASED, 8000, True),
+    (GATEWAY, LEASED, 22, False),
+    (GATEWAY, LEASED, 19191, False),
+    (GATEWAY, API_SERVER, 6443, True),
+    (GATEWAY, API, 8082, True),
+    (GATEWAY, ANNA, 8888, False),
+    (GATEWAY, INTERNET, 80, False),
+    (ANNA, LEASED, 8000, False),
+    (PROXY, LEASED, 8000, False),
+    (PROXY, LEASED, 8888, False),
+    (HUB, LEASED, 8888, False),
+    (API, LEASED, 8000, False),
+    (STRANGER, LEASED, 8000, False),
+    (LEASED, DNS, 53, False),
+    (LEASED, INTERNET, 443, False),
+    (LEASED, METADATA, 80, False),
+    (LEASED, HUB, 8081, False),
+    (LEASED, API, 8082, False),
+    (LEASED, GATEWAY, 8084, False),
+    (LEASED, PROXY, 8000, False),
+    (LEASED, ANNA, 8888, False),
+    (LEASED, API_SERVER, 6443, False),
+    (ANNA, GATEWAY, 8084, True),
+    (ANNA, INTERNET, 443, True),
+]
+
+
+@pytest.mark.parametrize(("source", "target", "port", "expected"), WITH_LEASED_MODELS)
+def test_who_reaches_a_models_server_that_is_a_lease(source: End, target: End, port: int, *, expected: bool) -> None:
+    values = {"settings": {"model_account": "user:admin"}, "models": {"catalogue": "# none yet"}}
+    assert allows(policies(values=values), source, target, port) is expected
+
+
+def test_without_leases_the_gateway_does_not_reach_the_api_server() -> None:
+    assert not allows(policies(values={"models": {"catalogue": "# none yet"}}), GATEWAY, API_SERVER, 6443)
 
 
 def test_the_internet_can_be_closed() -> None:

@@ -155,7 +155,12 @@ def test_several_with_sqlite_are_refused() -> None:
 def test_single_pods_have_no_budget_that_would_keep_a_node_from_being_drained() -> None:
     (budget,) = of_kind(render(), "PodDisruptionBudget")
     assert budget["metadata"]["name"] == "sublet-notebooks"
-    assert budget["spec"]["selector"] == {"matchExpressions": [{"key": "sublet.dev/lease", "operator": "Exists"}]}
+    assert budget["spec"]["selector"] == {
+        "matchExpressions": [
+            {"key": "sublet.dev/lease", "operator": "Exists"},
+            {"key": "sublet.dev/serves", "operator": "DoesNotExist"},
+        ]
+    }
 
 
 def test_surplus_gives_way_to_pods_without_a_class_and_guaranteed_pushes_nobody_out() -> None:

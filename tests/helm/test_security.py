@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sublet_hub.credentials import Credentials, Secrets
-from tests.helm.rendering import EVERYTHING, MINIMAL, containers, named, of_kind, pods, render
+from tests.helm.rendering import EVERYTHING, MINIMAL, NAMESPACE, containers, named, of_kind, pods, render
 
 pytestmark = pytest.mark.helm
 
@@ -80,14 +80,18 @@ def test_the_meter_may_watch_and_end_pods_and_look_at_nodes() -> None:
     assert named(objects, "Role", "gpus-sublet-meter")["metadata"]["namespace"] == "kube-node-lease"
 
 
-@pytest.mark.parametrize("files", [(), (EVERYTHING,)], ids=["default", "everything"])
-def test_nobody_else_has_any_right(files: tuple[Path, ...]) -> None:
+@pytest.mark.parametrize(
+    ("files", "more"), [((), set()), ((EVERYTHING,), {"sublet-gateway"})], ids=["default", "everything"]
+)
+def test_nobody_else_has_any_right(files: tuple[Path, ...], more: set[str]) -> None:
+    """`more`: a gateway that leases."""
     objects = render(*files)
     roles = {(each["kind"], each["metadata"]["name"]) for each in objects if each["kind"].endswith("Role")}
     assert roles == {
         ("Role", "sublet-hub"),
         ("Role", "sublet-meter"),
         ("ClusterRole", "sublet-meter"),
+        *(("Role", each) for each in more),
     }
     bound = {
         (each["roleRef"]["kind"], each["roleRef"]["name"], each["metadata"].get("namespace", ""), subject["name"])
@@ -100,9 +104,41 @@ def test_nobody_else_has_any_right(files: tuple[Path, ...]) -> None:
         ("Role", "sublet-meter", "", "sublet-meter"),
         ("Role", "sublet-meter", "kube-node-lease", "sublet-meter"),
         ("ClusterRole", "sublet-meter", "", "sublet-meter"),
+        *(("Role", each, "", each) for each in more),
     }
     tokens = {name for name, pod in pods(objects).items() if pod["spec"]["automountServiceAccountToken"]}
-    assert tokens == {"sublet-hub", "sublet-meter"}
+    assert tokens == {"sublet-hub", "sublet-meter"} | more
+
+
+LEASED_MODELS = {"settings": {"model_account": "user:admin"}, "models": {"catalogue": "# none yet"}}
+
+
+def test_only_a_gateway_that_leases_may_make_pods() -> None:
+    objects = render(values=LEASED_MODELS)
+    assert rules(objects, "Role", "sublet-gateway") == {("", "pods"): {"create", "get", "list", "delete"}}
+    (subject,) = named(objects, "RoleBinding", "sublet-gateway")["subjects"]
+    assert subject == {"kind": "ServiceAccount", "name": "sublet-gateway", "namespace": NAMESPACE}
+    spec = pods(objects)["sublet-gateway"]["spec"]
+    assert spec["automountServiceAccountToken"] is True
+    told = {each["name"]: each.get("valueFrom") for each in spec["containers"][0]["env"]}
+    assert told["POD_NAME"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert told["POD_UID"] == {"fieldRef": {"fieldPath": "metadata.uid"}}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {**LEASED_MODELS, "models": {"catalogue": ""}},
+        {**LEASED_MODELS, "settings": {"model_account": "none"}},
+        {**LEASED_MODELS, "settings": {}},
+        {**LEASED_MODELS, "rbac": {"create": False}},
+    ],
+    ids=["no models", "said to be none", "none", "rights by hand"],
+)
+def test_no_other_gateway_has_any_right(values: dict[str, Any]) -> None:
+    objects = render(values=values)
+    assert "sublet-gateway" not in {each["metadata"]["name"] for each in objects if each["kind"] == "Role"}
+    assert render(values=LEASED_MODELS) != objects
 
 
 SHOWN = {

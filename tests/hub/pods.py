@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sublet_hub.cluster.kube.capabilities import Capabilities
+from sublet_hub.cluster.kube.lease_pods import PodSettings
 from sublet_hub.cluster.kube.placement import Placement, Toleration
 from sublet_hub.cluster.kube.warden import Warden
 from sublet_hub.hub.messages import Grant
-from sublet_hub.hub.pod_fields import PodSettings
 
 GIB = 2**30
 LEASE = "0123456789abcdef0123456789abcdef"

@@ -9,19 +9,18 @@ import pytest
 from kubernetes_validate import validate
 
 from sublet_hub.cluster.kube import warden as guard
-from sublet_hub.cluster.kube.placement import Toleration
-from sublet_hub.cluster.kube.warden import UnguardedError
-from sublet_hub.hub.messages import Grant
-from sublet_hub.hub.pod_fields import (
+from sublet_hub.cluster.kube.lease_pods import (
     PlacementError,
-    environment,
     gpu_request,
-    lease_pod,
     metadata,
     placement_of,
     resources,
     toleration,
 )
+from sublet_hub.cluster.kube.placement import Toleration
+from sublet_hub.cluster.kube.warden import UnguardedError
+from sublet_hub.hub.messages import Grant
+from sublet_hub.hub.pod_fields import environment, lease_of, lease_pod
 from tests.hub.pods import CPU, DEADLINE_MS, LEASE, NEW, OLD, SETTINGS, grant, placement, plain_pod, warden
 
 
@@ -247,7 +246,7 @@ def test_a_toleration_says_what_is_not_empty(given: Toleration, fields: dict[str
 
 
 def test_a_deadline_without_a_reason_is_a_limit() -> None:
-    assert metadata(grant(deadline_reason=None))["annotations"]["sublet.dev/deadline-reason"] == "limit"
+    assert metadata(lease_of(grant(deadline_reason=None)))["annotations"]["sublet.dev/deadline-reason"] == "limit"
 
 
 def test_shared_memory_of_a_half_gib_is_told_in_bytes() -> None:
@@ -258,8 +257,8 @@ def test_shared_memory_of_a_half_gib_is_told_in_bytes() -> None:
 @pytest.mark.parametrize("of", [grant(flavor="h200"), grant(gpus_milli=1000)])
 def test_what_was_granted_by_another_catalog_is_not_placed(of: Grant) -> None:
     with pytest.raises(PlacementError):
-        placement_of(of, {"h100-2x": placement()})
+        placement_of(of.flavor, of.gpus_milli, {"h100-2x": placement()})
 
 
 def test_what_was_granted_by_the_same_is() -> None:
-    assert placement_of(grant(), {"h100-2x": placement()}) == placement()
+    assert placement_of("h100-2x", 2000, {"h100-2x": placement()}) == placement()

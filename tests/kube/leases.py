@@ -43,8 +43,6 @@ POLICY = Policy(
     post_interval_ms=2_000, notice_leads_seconds=(), meter_stale_ms=60_000, grant_ttl_ms=100_000, end_margin_ms=1_000
 )
 USER = "alice"
-KEEPS_RECORDS = (1, 22)
-"""Before, evictions throw the containers' records away, and deletions do at times."""
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 120) -> None:

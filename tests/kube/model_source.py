@@ -1,4 +1,5 @@
-"""Models for a test of the chart: those that Sublet comes with, and two small gated ones that somebody serves."""
+"""Models for a test of the chart: those that Sublet comes with, and some that somebody has to serve first: two small
+gated ones, and one of those that Sublet comes with under another name, whose server is a lease."""
 
 from __future__ import annotations
 
@@ -14,16 +15,31 @@ MADE_WITH = (LANGUAGE, "sublet-tiny-llama")
 """What the hub's image holds."""
 
 ACCEPTED, NOT_ACCEPTED = "gated-one", "gated-two"
+LEASED = "leased-fasttext"
+FLAVOR = "one"
 NAME = "mirror"
 PORT = 8000
 URL = f"http://{NAME}:{PORT}/{{name}}"
 CONTENT = {name: json.dumps({"model": name}).encode() for name in (ACCEPTED, NOT_ACCEPTED)}
 FILE = "model.json"
+SERVE = f"""
+cp -rL /files /tmp/files && cp -r "$SUBLET_STARTER_MODELS/{LANGUAGE}" /tmp/files/{LEASED}
+exec python -m http.server {PORT} --directory /tmp/files
+"""
 
 
 def catalogue(server: str) -> str:
-    """The starter's, and the gated ones, which are served by this server under their names."""
-    return STARTER_MODELS.read_text(encoding="utf-8") + "".join(_gated(name, server) for name in CONTENT)
+    """The starter's; the gated ones, which are served by this server under their names; and the leased one."""
+    starter = STARTER_MODELS.read_text(encoding="utf-8")
+    return starter + "".join(_gated(name, server) for name in CONTENT) + _leased(starter)
+
+
+def _leased(starter: str) -> str:
+    (entry,) = (each for each in starter.split("[[models]]") if f'name = "{LANGUAGE}"' in each)
+    started = '{ start = "fasttext" }'
+    assert started in entry
+    lease = f'{{ start = "fasttext", flavor = "{FLAVOR}", tier = "guaranteed" }}'
+    return "[[models]]" + entry.replace(f'name = "{LANGUAGE}"', f'name = "{LEASED}"').replace(started, lease)
 
 
 def _gated(name: str, server: str) -> str:
@@ -52,7 +68,7 @@ output_tokens_max = 1
 
 
 def begin(namespace: Namespace, image: str) -> None:
-    """Serve the gated models' files from now on."""
+    """Serve all these models' files from now on."""
     namespace.apply(*_mirror(image))
     namespace.wait_for_pod(NAME, is_ready, "the mirror to answer")
 
@@ -64,7 +80,7 @@ def _mirror(image: str) -> list[Object]:
         "name": NAME,
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "args": ["python", "-m", "http.server", str(PORT), "--directory", "/files"],
+        "args": ["sh", "-c", SERVE],
         "resources": {"requests": {"cpu": "1m"}},
         "readinessProbe": {"tcpSocket": {"port": PORT}, "periodSeconds": 1},
         "volumeMounts": [{"name": "files", "mountPath": "/files"}],

@@ -20,7 +20,6 @@ from tests.kube.evicting import evict
 from tests.kube.kubectl import NO_FINALIZERS, Cluster, Namespace, kubectl, new_namespace
 from tests.kube.leases import (
     GRACE_SECONDS,
-    KEEPS_RECORDS,
     Platform,
     gpu_seconds,
     offered,
@@ -30,7 +29,7 @@ from tests.kube.leases import (
     until,
 )
 from tests.kube.silent_node import SilentNode, silent_node
-from tests.kube.witness import BEATS, Witness, witness
+from tests.kube.witness import BEATS, KEEPS_RECORDS, Witness, witness
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow, pytest.mark.timeout(300)]
 

@@ -21,8 +21,7 @@ from tests.fixtures.lab import in_lab, run_cell
 from tests.fixtures.site import Session, wait_until
 from tests.kube.installed import COMPONENTS, RELEASE, Installed, flavor, installed, merged, values
 from tests.kube.kubectl import Cluster, Object, new_namespace, until
-from tests.kube.leases import KEEPS_RECORDS
-from tests.kube.witness import Witness, witness
+from tests.kube.witness import LATEST_SECONDS, assert_is_what_ran, witness
 
 __all__ = ["chromium", "complaints", "contexts"]
 
@@ -32,8 +31,6 @@ START_SECONDS = 30
 """What a start may take, on a busy machine too; and how long one that can't be is tried."""
 
 NOTICE_SECONDS = 6
-LATEST_SECONDS = 15
-"""After its deadline: the kubelet asks the warden each second, then comes the grace, then a busy machine."""
 
 PRICE, NEW_PRICE = 2_000_000, 3_000_000
 NO_NODE_HAS = 64
@@ -203,17 +200,6 @@ def test_from_sign_in_to_usage(release: Installed, sign_in: SignIn, complaints: 
     assert pod_of(release)["metadata"]["name"] != name
     assert file_of(alice, "kept.txt") == "from alice"
     assert complaints == []
-
-
-def assert_is_what_ran(lease: Object, seen: Witness, pod: str, cluster: Cluster) -> None:
-    """Of a pod that is deleted, a kubelet of those days may lose the end: then it is not later than the pod's own."""
-    held = seen.held_seconds(pod)
-    if held is not None:
-        assert lease["gpu_seconds"] == pytest.approx(held, abs=1)
-        return
-    assert cluster.version < KEEPS_RECORDS
-    there = (seen.gone[pod] - seen.started[pod]).total_seconds()
-    assert there - LATEST_SECONDS <= lease["gpu_seconds"] <= there + 1
 
 
 def assert_is_alices_own(release: Installed) -> None:

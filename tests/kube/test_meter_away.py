@@ -18,8 +18,8 @@ from sublet_hub.storage import audit
 from tests.fixtures.kube import Image
 from tests.kube.evicting import evict
 from tests.kube.kubectl import Namespace, phase
-from tests.kube.leases import KEEPS_RECORDS, Platform, gpu_seconds, offered, platform, pod_of, two_containers, until
-from tests.kube.witness import Witness, witness
+from tests.kube.leases import Platform, gpu_seconds, offered, platform, pod_of, two_containers, until
+from tests.kube.witness import KEEPS_RECORDS, Witness, witness
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow, pytest.mark.timeout(300)]
 

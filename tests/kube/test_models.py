@@ -1,7 +1,8 @@
 """Models on a real cluster, as the chart brings them: a job fills the store, leases are shown what their users may
-read, and the gateway's answers come from a real model's server in a pod.
+read, and the gateway's answers come from a real model's server in a pod: one of the chart's, or a lease.
 
-One release and one user for all of it, in this order: who calls, accepts, and comes back.
+One release and one user for all of it, in this order: who calls, accepts, and comes back; then how leases of models'
+servers end.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.fixtures import cells
@@ -19,7 +21,8 @@ from tests.fixtures.site import Session, wait_until
 from tests.kube import model_source
 from tests.kube.installed import RELEASE, Installed, installed, merged, values
 from tests.kube.kubectl import Cluster, Object, new_namespace, until
-from tests.kube.model_source import ACCEPTED, LANGUAGE, MADE_WITH, NOT_ACCEPTED
+from tests.kube.model_source import ACCEPTED, FLAVOR, LANGUAGE, LEASED, MADE_WITH, NOT_ACCEPTED
+from tests.kube.witness import Witness, assert_is_what_ran, witness
 
 pytestmark = [pytest.mark.kube, pytest.mark.slow, pytest.mark.timeout(400)]
 
@@ -29,7 +32,9 @@ FILL_SECONDS = 120
 """A pod that failed is started again after up to 40 seconds."""
 
 SERVER = f"http://{RELEASE}-model-{LANGUAGE}:8000/v1"
-OFFERED = {LANGUAGE, ACCEPTED, NOT_ACCEPTED}
+OFFERED = {LANGUAGE, LEASED, ACCEPTED, NOT_ACCEPTED}
+IDLE_SECONDS = 20
+OWNER = "admin"
 
 LOOK = """
 import errno, json, os, pathlib, sublet
@@ -70,7 +75,12 @@ print(json.dumps([models, *map(classified, ("{LANGUAGE}", "{ACCEPTED}", "{NOT_AC
 def release(cluster: Cluster, image: Image) -> Iterator[Installed]:
     for kind in ("hub", "notebook", "warden"):
         image(kind)
-    settings = values(models_source=model_source.URL, token_cache_seconds=1)
+    settings = values(
+        models_source=model_source.URL,
+        token_cache_seconds=1,
+        model_account=f"user:{OWNER}",
+        model_idle_seconds=IDLE_SECONDS,
+    )
     small = {"requests": {"cpu": "10m", "memory": "64Mi"}, "limits": {"memory": "1Gi"}}
     models = {
         "catalogue": model_source.catalogue(SERVER),
@@ -147,7 +157,7 @@ def test_the_store_is_filled_and_filling_it_again_fetches_nothing(release: Insta
     until(lambda: has_succeeded(release.namespace.get("job", "again")), "the second job to end", FILL_SECONDS)
     said = release.namespace.kubectl("logs", "job/again")
     assert [line.partition(",")[0] for line in said.splitlines()] == [
-        f"{name}: is there already" for name in (*MADE_WITH, ACCEPTED, NOT_ACCEPTED)
+        f"{name}: is there already" for name in (*MADE_WITH, ACCEPTED, NOT_ACCEPTED, LEASED)
     ]
 
 
@@ -179,4 +189,126 @@ def test_the_next_lease_is_shown_what_its_user_accepted(release: Installed, mia:
     (pod,) = release.lease_pods()
     assert pod["status"]["containerStatuses"][0]["restartCount"] == 0
     content = model_source.CONTENT[ACCEPTED].decode()
-    assert seen(mia) == {"open": sorted(MADE_WITH), "gated": {ACCEPTED: [content]}, "denied": True}
+    assert seen(mia) == {"open": sorted([*MADE_WITH, LEASED]), "gated": {ACCEPTED: [content]}, "denied": True}
+
+
+# ---------------------------------------------------------------- servers that are leases
+
+CALL_LEASED = f"""
+import openai
+asked = {{"model": "{LEASED}", "input": "Wo ist der Bahnhof?"}}
+print(openai.OpenAI().post("/classify", body=asked, cast_to=object)["data"][0]["label"])
+"""
+
+
+@pytest.fixture(scope="module")
+def pods(release: Installed) -> Iterator[Witness]:
+    with witness(release.namespace) as found:
+        yield found
+
+
+def server_leases(release: Installed, *states: str) -> list[Object]:
+    """Leases of the leased model's servers in these states (any: none named), the newest first."""
+    return [
+        lease
+        for lease in release.leases(user=OWNER)
+        if lease["server_name"].startswith(f"model:{LEASED}-") and lease["state"] in (states or (lease["state"],))
+    ]
+
+
+def server_pod(release: Installed, lease: Object) -> Object | None:
+    found = release.namespace.all("pods", f"sublet.dev/lease={lease['id']}")
+    return found[0] if found else None
+
+
+def call(session: Session) -> httpx.Response:
+    said = {"model": LEASED, "input": "Wo ist der Bahnhof?"}
+    return session.client.post("/services/models/v1/classify", json=said, timeout=120)
+
+
+def called(release: Installed, session: Session) -> Object:
+    """The lease of the server that answers, which is called until the meter has seen it run."""
+
+    def is_active() -> bool:
+        answer = call(session)
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["data"][0]["label"] == "de"
+        return bool(server_leases(release, "active"))
+
+    until(is_active, "a server that answers to be an active lease")
+    (lease,) = server_leases(release, "active")
+    return lease
+
+
+def ended(release: Installed, lease: Object, seconds: float = 60) -> Object:
+    """The same lease when it has ended and its pod is gone."""
+
+    def now() -> Object:
+        (found,) = [each for each in server_leases(release) if each["id"] == lease["id"]]
+        return found
+
+    wait_until(lambda: now()["state"] == "ended", seconds, "the lease has ended")
+    until(lambda: server_pod(release, lease) is None, "its pod to be gone")
+    return now()
+
+
+def test_a_call_from_a_lease_starts_a_server_that_the_owner_pays_for(
+    release: Installed, mia: Session, pods: Witness
+) -> None:
+    assert server_leases(release) == []
+    assert run(mia, CALL_LEASED).strip() == "de"
+    lease = called(release, mia)
+    expected = {"kind": "worker", "user": OWNER, "account": f"user:{OWNER}", "flavor": FLAVOR, "gpus_milli": 1000}
+    assert {name: lease[name] for name in expected} == expected
+
+    pod = server_pod(release, lease)
+    assert pod is not None
+    (gateway,) = release.component("gateway")
+    assert [owner["name"] for owner in pod["metadata"]["ownerReferences"]] == [gateway]
+    name = pod["metadata"]["name"]
+    told = (
+        "ls /serving/model; touch /serving/model/mine 2>&1 | grep -o Read-only; ls -d /var/run/secrets/kubernetes.io"
+    )
+    said = release.namespace.execute(name, "sh", "-c", f"{told} 2>/dev/null; true", container="notebook")
+    assert said.split() == ["lid.176.ftz", "Read-only"], "its model alone, and no token"
+
+    # By the owner's order it is drained: it takes no more calls, and the next one starts another.
+    with release.admin() as admin:
+        admin.post(f"/services/sublet/api/leases/{lease['id']}/stop", json={"why": "a test"}).raise_for_status()
+    first = ended(release, lease)
+    assert first["end_reason"] == "admin"
+    assert_is_what_ran(first, pods, name, release.namespace.cluster)
+    assert called(release, mia)["id"] != lease["id"]
+
+
+def test_an_idle_server_is_given_back(release: Installed, mia: Session) -> None:
+    lease = ended(release, called(release, mia), IDLE_SECONDS + 60)
+    assert lease["end_reason"] == "idle"
+    assert server_leases(release, "granted", "active", "ending") == []
+
+
+@pytest.mark.parametrize("how", ["crash", "vanish"])
+def test_no_server_outlives_its_gateway(release: Installed, mia: Session, pods: Witness, how: str) -> None:
+    """After a crash of its process alone, the next one ends it; with its pod, the cluster does, needing nobody."""
+    lease = called(release, mia)
+    pod = server_pod(release, lease)
+    assert pod is not None
+    (gateway,) = release.component("gateway")
+    if how == "crash":
+        release.namespace.execute(gateway, "sh", "-c", "kill -9 -1")
+    else:
+        release.namespace.execute(gateway, "sh", "-c", "kill -STOP -1")  # it gives nothing back before it goes
+        release.namespace.delete("pod", gateway, "--force", "--grace-period=0")
+    over = ended(release, lease)
+    assert over["end_reason"] == {"crash": "shutdown", "vanish": "evicted"}[how]
+    assert_is_what_ran(over, pods, pod["metadata"]["name"], release.namespace.cluster)
+    wait_until(lambda: call(mia).is_success, 60, "the next gateway starts another server")
+    assert called(release, mia)["id"] != lease["id"]
+
+
+def test_a_gateway_that_is_stopped_takes_its_servers_along(release: Installed, mia: Session) -> None:
+    lease = called(release, mia)
+    release.namespace.kubectl("scale", f"deployment/{RELEASE}-gateway", "--replicas=0")
+    assert ended(release, lease)["end_reason"] == "shutdown"
+    assert server_leases(release, "granted", "active", "ending") == []
+    assert {each["metadata"]["annotations"]["sublet.dev/user"] for each in release.lease_pods()} == {USER}

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from sublet_hub.cluster.kube.lease_pods import PodSettings
 from sublet_hub.cluster.kube.placement import Placement
 from sublet_hub.hub import pod_wording
 from sublet_hub.hub.kube_spawner import LeaseKubeSpawner
-from sublet_hub.hub.pod_fields import PodSettings
 from sublet_hub.hub.refusal import LeaseRefusedError
 from tests.fixtures.kube import Image
 from tests.hub.conftest import make_spawner

@@ -14,12 +14,20 @@ from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import IO
 
-from tests.kube.kubectl import Namespace, Object
+import pytest
+
+from tests.kube.kubectl import Cluster, Namespace, Object
 
 BEAT_SECONDS = 0.2
 BEATS = f"while :; do date +%s.%N; sleep {BEAT_SECONDS}; done"
 """A script that says when it ran, as exactly as `BEAT_SECONDS`, until it is killed. As a container's first process it
 doesn't react to SIGTERM."""
+
+LATEST_SECONDS = 15
+"""After its deadline: the kubelet asks the warden each second, then comes the grace, then a busy machine."""
+
+KEEPS_RECORDS = (1, 22)
+"""Before, evictions throw the containers' records away, and deletions do at times."""
 
 
 @dataclass
@@ -122,3 +130,14 @@ def _read(stream: IO[str], into: Witness) -> None:
         if line.startswith("}") or (len(lines) == 1 and line.rstrip().endswith("}")):
             into.take(json.loads("".join(lines)))
             lines.clear()
+
+
+def assert_is_what_ran(lease: Object, seen: Witness, pod: str, cluster: Cluster) -> None:
+    """Of a pod that is deleted, a kubelet of those days may lose the end: then it is not later than the pod's own."""
+    held = seen.held_seconds(pod)
+    if held is not None:
+        assert lease["gpu_seconds"] == pytest.approx(held, abs=1)
+        return
+    assert cluster.version < KEEPS_RECORDS
+    there = (seen.gone[pod] - seen.started[pod]).total_seconds()
+    assert there - LATEST_SECONDS <= lease["gpu_seconds"] <= there + 1

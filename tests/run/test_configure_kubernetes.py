@@ -12,9 +12,9 @@ from jupyterhub.spawner import Spawner
 from kubespawner import KubeSpawner
 from traitlets.config import Config
 
+from sublet_hub.catalog import pod_settings
 from sublet_hub.credentials import ensure_credentials, ensure_secrets
 from sublet_hub.hub.configure import configure
-from sublet_hub.hub.configure_kubernetes import pod_settings
 from sublet_hub.hub.kube_spawner import LeaseKubeSpawner
 from sublet_hub.hub.lease_mixin import LeaseMixin
 from sublet_hub.settings import Settings, SettingsError, load_settings

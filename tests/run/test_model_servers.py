@@ -56,6 +56,14 @@ def test_a_catalogue_need_not_say_where(tmp_path: Path) -> None:
         read(tmp_path, silent)
 
 
+def test_one_that_is_a_lease_stays(tmp_path: Path) -> None:
+    """The gateway starts it as a pod."""
+    leased = 'upstreams = [{ start = "vllm", flavor = "gpu-1x", arguments = ["--max-model-len", "512"] }]'
+    models = read(tmp_path, STARTER.replace('upstreams = [{ start = "transformers" }]', leased))
+    (found,) = upstreams(models, "sublet-tiny-llama")
+    assert (found.start, found.flavor, found.arguments) == ("vllm", "gpu-1x", ("--max-model-len", "512"))
+
+
 def test_a_server_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"kube_model_servers names lama: there is no such model"):
         read(tmp_path, STARTER, f"lama={HERE}")

@@ -12,10 +12,28 @@
       {{- end }}
 {{- end }}
 
+{{/* Users' pods. What else is a lease says which model it serves. */}}
 {{- define "sublet.network.notebooks" -}}
 - podSelector:
     matchExpressions:
-      - {key: sublet.dev/lease, operator: Exists}
+      {{- include "sublet.notebooks.selector" . | nindent 6 }}
+{{- end }}
+
+{{- define "sublet.notebooks.selector" -}}
+- {key: sublet.dev/lease, operator: Exists}
+- {key: sublet.dev/serves, operator: DoesNotExist}
+{{- end }}
+
+{{/* Pods of models' servers that are leases, which the gateway makes. */}}
+{{- define "sublet.network.leasedServers" -}}
+- podSelector:
+    matchExpressions:
+      {{- include "sublet.leasedServers.selector" . | nindent 6 }}
+{{- end }}
+
+{{- define "sublet.leasedServers.selector" -}}
+- {key: sublet.dev/lease, operator: Exists}
+- {key: sublet.dev/serves, operator: Exists}
 {{- end }}
 
 {{- define "sublet.network.dns" -}}

@@ -15,7 +15,7 @@ labels:
 {{- define "sublet.pod.spec" -}}
 {{- $root := index . 0 -}}{{- $component := index . 1 -}}{{- $values := index $root.Values $component -}}
 serviceAccountName: {{ include "sublet.fullname" $root }}-{{ $component }}
-automountServiceAccountToken: {{ has $component (list "hub" "meter") }}
+automountServiceAccountToken: {{ or (has $component (list "hub" "meter")) (and (eq $component "gateway") (eq (include "sublet.modelLeases" $root) "true")) }}
 enableServiceLinks: false
 {{- with include "sublet.priorityClass" (list $root "platform") }}
 priorityClassName: {{ . }}
@@ -141,6 +141,13 @@ volumeMounts:
   valueFrom:
     secretKeyRef:
       {{- toYaml $root.Values.hubDatabase.existingSecret | nindent 6 }}
+{{- end }}
+{{- if and (eq $component "gateway") (include "sublet.modelLeases" $root) }}
+# It owns the pods of the servers that it starts.
+- name: POD_NAME
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: POD_UID
+  valueFrom: {fieldRef: {fieldPath: metadata.uid}}
 {{- end }}
 - name: HOME
   value: /tmp

@@ -43,6 +43,9 @@ kube_home_storage_class: {{ . | quote }}
 {{- with include "sublet.models.claim" . }}
 kube_models_claim: {{ . | quote }}
 {{- end }}
+{{- if include "sublet.modelLeases" . }}
+kube_vllm_image: {{ include "sublet.image" (list . .Values.models.vllmImage) | quote }}
+{{- end }}
 {{- if .Values.models.servers }}
 kube_model_servers:
   {{- include "sublet.servers.addresses" . | nindent 2 }}

@@ -5,6 +5,7 @@ Format: see `starter_toml`, which is what a new platform gets, and docs/settings
 
 from sublet_hub.catalog.model_leases import check_model_leases, model_holder
 from sublet_hub.catalog.models import load_models, read_models
+from sublet_hub.catalog.pods import pod_settings
 from sublet_hub.catalog.reading import load_catalog, load_placements
 from sublet_hub.catalog.starter import STARTER_MODELS, FoundDevice, default_quota, starter_toml
 
@@ -17,6 +18,7 @@ __all__ = [
     "load_models",
     "load_placements",
     "model_holder",
+    "pod_settings",
     "read_models",
     "starter_toml",
 ]

@@ -7,7 +7,7 @@ from sublet_hub.domain.accounts import parse_account
 from sublet_hub.domain.errors import NotFound
 from sublet_hub.domain.flavors import Catalog
 from sublet_hub.domain.model_leases import Holder
-from sublet_hub.domain.models import ModelCatalogue, Upstream
+from sublet_hub.domain.models import Model, ModelCatalogue, Upstream
 from sublet_hub.settings import Settings, SettingsError
 
 
@@ -30,14 +30,16 @@ def check_model_leases(models: ModelCatalogue, settings: Settings, catalog: Cata
         return
     catalog = load_catalog(settings) if catalog is None else catalog
     for model, upstream in models.leased:
-        if (wrong := _fault(upstream, settings, catalog)) is not None:
+        if (wrong := _fault(model, upstream, settings, catalog)) is not None:
             raise SettingsError(f"models.{model.name}.serving.upstreams in {settings.models_toml}: {wrong}")
 
 
-def _fault(upstream: Upstream, settings: Settings, catalog: Catalog) -> str | None:
+def _fault(model: Model, upstream: Upstream, settings: Settings, catalog: Catalog) -> str | None:
     assert upstream.flavor is not None, "only those that are leases are looked at"
-    if settings.cluster != "local":
-        return "flavor is for one machine; on Kubernetes, give the url of a server"
+    if settings.cluster == "local" and upstream.start == "vllm":
+        return "vLLM is started in pods only; on one machine, give the url of a server"
+    if settings.cluster == "kubernetes" and not (model.files and settings.kube_models_claim):
+        return "flavor needs the model's files in the store, which the pod of its server reads"
     if model_holder(settings) is None:
         return "flavor needs the setting model_account: who pays for it"
     try:

@@ -12,9 +12,9 @@ from sublet_hub.settings import Settings, SettingsError
 def with_servers(models: ModelCatalogue, settings: Settings) -> ModelCatalogue:
     """The catalogue with the servers of `kube_model_servers`, which come before a model's others.
 
-    Where leases are pods, nothing is started by the gateway: what says `start` falls away, and a model that has
-    nothing else is on disk only. SettingsError where a model would be served by nobody at all, and where there is a
-    server of no such model.
+    Where leases are pods, the gateway starts nothing but leases: what says `start` and no flavor falls away, and a
+    model that has nothing else is on disk only. SettingsError where a model would be served by nobody at all, and
+    where there is a server of no such model.
     """
     addresses = dict(each.split("=", 1) for each in settings.kube_model_servers)
     for name in addresses:

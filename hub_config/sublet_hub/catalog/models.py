@@ -43,6 +43,7 @@ FilePath = Annotated[str, Field(pattern=rf"^{_PART}(/{_PART}){{0,7}}$", max_leng
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Url = Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=2000)]
 Variable = Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]{0,99}$")]
+Argument = Annotated[str, Field(min_length=1, max_length=1000)]
 Title = Annotated[str, Field(min_length=1, max_length=100)]
 Text = Annotated[str, Field(max_length=4000)]
 Tokens = Annotated[int, Field(ge=1, le=10**8, strict=True)]
@@ -89,6 +90,7 @@ class UpstreamTable(StrictTable):
     start: Start | None = None
     flavor: Name | None = None
     tier: Tier | None = None
+    arguments: Annotated[tuple[Argument, ...], Field(max_length=100)] = ()
 
     @model_validator(mode="after")
     def _is_there_or_started(self) -> Self:
@@ -100,12 +102,16 @@ class UpstreamTable(StrictTable):
             raise ValueError("flavor goes with start only: a server that is there is no lease of ours")
         if self.flavor is None and self.tier is not None:
             raise ValueError("tier goes with flavor only")
+        if self.start == "vllm" and self.flavor is None:
+            raise ValueError("vllm needs a flavor: it is started on leased GPUs only")
+        if self.arguments and self.start != "vllm":
+            raise ValueError('arguments go with start = "vllm" only')
         return self
 
     def to_domain(self, name: str) -> Upstream:
         url = None if self.url is None else self.url.rstrip("/")
         tier = self.tier or Tier.SURPLUS
-        return Upstream(url, self.model or name, self.api_key_variable, self.start, self.flavor, tier)
+        return Upstream(url, self.model or name, self.api_key_variable, self.start, self.flavor, tier, self.arguments)
 
 
 class ServingTable(StrictTable):

@@ -17,8 +17,8 @@ TOKENS_PER_PRICE = 1_000_000
 Loader = Literal["transformers", "fasttext", "files"]
 """What loads a model in a notebook; `files`: its own package, by the path of its files."""
 
-Start = Literal["transformers", "fasttext"]
-"""The kind of server that is started on demand, where a platform runs on one machine."""
+Start = Literal["transformers", "fasttext", "vllm"]
+"""The kind of server that is started on demand. vLLM's is one only in a pod that is a lease."""
 
 
 class FileFormat(StrEnum):
@@ -94,8 +94,9 @@ class Upstream:
     """A server that speaks OpenAI's API: its address up to and with `/v1`, and what the model is called there.
 
     `api_key_variable` names the environment variable of the gateway that holds its key. With `start` there is no such
-    server yet: on one machine the gateway starts it when it is first needed, and `url` is None. With `flavor` too it
-    runs on GPUs of that flavor's pool, as a lease of the tier; without it, it is not metered.
+    server yet: the gateway starts it when it is first needed, and `url` is None. With `flavor` too it
+    runs on GPUs of that flavor's pool, as a lease of the tier; without it, it is not metered. `arguments` are more of
+    vLLM's own.
     """
 
     url: str | None
@@ -104,6 +105,7 @@ class Upstream:
     start: Start | None = None
     flavor: str | None = None
     tier: Tier = Tier.SURPLUS
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from sublet_hub.domain.errors import Unavailable
 from sublet_hub.domain.flavors import Tier
+from sublet_hub.domain.lease import EndReason
 from sublet_hub.domain.model_leases import KIND, SERVER_PREFIX, Holder
 from sublet_hub.gateway.platform_api import API_PATH
 
@@ -38,11 +39,14 @@ class LeaseRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Granted:
-    """A lease that was just granted: until when as things stand, and its devices by UUID."""
+    """A lease that was just granted: until when as things stand and why, its devices by UUID (none where the cluster
+    hands them out), and how much of GPUs that is."""
 
     id: str
     deadline_ms: int
     devices: tuple[str, ...]
+    gpus_milli: int = 0
+    deadline_reason: str = EndReason.LIMIT.value
 
 
 class Leases(Protocol):
@@ -75,6 +79,8 @@ class _Grant(BaseModel):
     id: str
     deadline_at: datetime
     devices: tuple[str, ...]
+    gpus_milli: int
+    deadline_reason: str | None
 
 
 _LEASES = TypeAdapter(tuple[_Lease, ...])
@@ -111,7 +117,13 @@ class HttpLeases:
             grant = _Grant.model_validate_json(body)
         except ValidationError:
             raise _away() from None
-        return Granted(grant.id, round(grant.deadline_at.timestamp() * 1000), grant.devices)
+        return Granted(
+            id=grant.id,
+            deadline_ms=round(grant.deadline_at.timestamp() * 1000),
+            devices=grant.devices,
+            gpus_milli=grant.gpus_milli,
+            deadline_reason=grant.deadline_reason or EndReason.LIMIT.value,
+        )
 
     async def held(self) -> Mapping[str, str]:
         found: dict[str, str] = {}

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from prometheus_client import Gauge
 
@@ -21,11 +20,10 @@ from sublet_hub.cluster.records import wall_ms
 from sublet_hub.domain.models import Model, Upstream
 from sublet_hub.gateway import metrics
 from sublet_hub.gateway.errors import ModelAway
-from sublet_hub.gateway.places import Place, Running
+from sublet_hub.gateway.places import Address, Place, Running
 
 log = logging.getLogger(__name__)
 
-START_SECONDS = 120.0
 LOOK_SECONDS = 0.05
 ROUND_SECONDS = 1.0
 TIDY_SECONDS = 5.0
@@ -59,8 +57,8 @@ class Started:
     is_ending: bool = False
 
     @property
-    def socket(self) -> Path:
-        return self.running.socket
+    def address(self) -> Address:
+        return self.running.address
 
     @property
     def left_ms(self) -> int | None:
@@ -203,12 +201,12 @@ class ModelServers:
         return started
 
     async def _until_it_answers(self, model: Model, running: Running, begun: float) -> None:
-        why = None
+        why, most = None, self._place.start_seconds
         while not await running.answers():
             if not running.is_alive:
                 why = "it ended before it answered"
-            elif self._monotonic() - begun > START_SECONDS:
-                why = f"it did not answer within {START_SECONDS:.0f} s"
+            elif self._monotonic() - begun > most:
+                why = f"it did not answer within {most:.0f} s"
             if why is not None:
                 # It has answered nobody yet, so that what it printed holds nothing that anybody asked.
                 log.error("the server of %s was not started: %s\n%s", model.name, why, running.printed())

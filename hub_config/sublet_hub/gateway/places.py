@@ -1,20 +1,28 @@
 """Where models' servers run that we start: the port between what starts, shares and ends them (`model_servers`), and
-what carries that out, which is this machine (`this_machine`)."""
+what carries that out: this machine (`this_machine`), or pods (`in_pods`)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from sublet_hub.domain.models import Model, Upstream
+from sublet_hub.domain.models import Model, Start, Upstream
+
+SCRIPTS: Mapping[Start, str] = {"transformers": "chat.py", "fasttext": "classify.py"}
+"""Programs of ours that serve a model, in the users' Python."""
+SCRIPTS_FOLDER = Path(__file__).with_name("servers")
+
+Address = Path | str
+"""A Unix socket, or where a server is by HTTP, as `http://10.0.0.7:8000`."""
 
 
 class Running(Protocol):
     """A model's server that was started; it need not answer yet, nor any more."""
 
     @property
-    def socket(self) -> Path:
-        """Where it listens."""
+    def address(self) -> Address:
+        """Where it listens; known from when it answers."""
 
     @property
     def is_alive(self) -> bool: ...
@@ -38,6 +46,10 @@ class Running(Protocol):
 
 class Place(Protocol):
     """Somewhere that models' servers can be started."""
+
+    @property
+    def start_seconds(self) -> float:
+        """How long one may take until it answers."""
 
     async def start(self, model: Model, upstream: Upstream, least_ms: int) -> Running:
         """Start one. NoRoomForModel where there is no lease to be had, or only one of less than `least_ms`; ModelAway

@@ -13,6 +13,7 @@ import uvloop
 from starlette.types import ASGIApp
 
 from sublet_hub.catalog import check_model_leases, load_models, model_holder
+from sublet_hub.cluster.kube.errors import KubeError
 from sublet_hub.credentials import CredentialsError, read_secrets
 from sublet_hub.domain.models import ModelCatalogue
 from sublet_hub.gateway.app import create_app
@@ -21,7 +22,9 @@ from sublet_hub.gateway.callers import Callers
 from sublet_hub.gateway.http_uploads import Uploading
 from sublet_hub.gateway.lease_api import HttpLeases
 from sublet_hub.gateway.model_servers import ModelServers
+from sublet_hub.gateway.places import Place
 from sublet_hub.gateway.platform_api import HttpPlatform
+from sublet_hub.gateway.pod_place import in_pods_of
 from sublet_hub.gateway.purses import Purses
 from sublet_hub.gateway.quiet import keep_loop_quiet, keep_quiet
 from sublet_hub.gateway.rates import Rates
@@ -41,7 +44,8 @@ FILES_MAX = 16_384
 def serve(settings: Settings, level: int = logging.INFO) -> None:
     """Serve until SIGTERM or SIGINT; then finish the calls that run, post what they used, and release what is held.
 
-    Exits in words where it can't start: no secrets, a wrong `models.toml`, a server's key that is missing.
+    Exits in words where it can't start: no secrets, a wrong `models.toml`, a server's key that is missing,
+    no way to the cluster where models' servers are pods.
     """
     keep_quiet(level)
     outlive_signals()
@@ -51,7 +55,7 @@ def serve(settings: Settings, level: int = logging.INFO) -> None:
         token = read_secrets(settings.data, settings.secrets_dir).gateway_token
         catalogue = load_models(settings)
         uvloop.run(_run(settings, catalogue, token))
-    except (CredentialsError, SettingsError) as error:
+    except (CredentialsError, SettingsError, KubeError) as error:
         sys.exit(f"sublet gateway: {error}")
 
 
@@ -70,9 +74,10 @@ async def _run(settings: Settings, catalogue: ModelCatalogue, token: str) -> Non
     check_model_leases(catalogue, settings)
     holder = model_holder(settings)
     leases = None if holder is None else HttpLeases(settings.api_url, token, holder)
-    started = ModelServers(
-        ThisMachine(settings, leases), settings.model_idle_seconds, max(settings.notice_seconds, default=0)
-    )
+    place: Place = ThisMachine(settings, leases)
+    if settings.cluster == "kubernetes" and leases is not None and holder is not None and catalogue.leased:
+        place = in_pods_of(settings, leases, holder, os.environ)
+    started = ModelServers(place, settings.model_idle_seconds, max(settings.notice_seconds, default=0))
     servers = Servers(catalogue.served, started)
     booking = Booking(platform, purses)
     tasks = [asyncio.ensure_future(each) for each in (booking.run(), servers.watch(), started.watch())]

@@ -17,7 +17,6 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -36,13 +35,16 @@ from sublet_hub.cluster.local import (
     spawn_command,
 )
 from sublet_hub.domain.errors import Unavailable
-from sublet_hub.domain.models import Model, Start, Upstream
-from sublet_hub.gateway.errors import ModelAway, NoRoomForModel
+from sublet_hub.domain.models import Model, Upstream
+from sublet_hub.gateway.errors import ModelAway
+from sublet_hub.gateway.granting import NOT_STARTED, ask_for, give_back
 from sublet_hub.gateway.lease_api import Granted, LeaseRefused, Leases
+from sublet_hub.gateway.places import SCRIPTS, SCRIPTS_FOLDER
 from sublet_hub.settings import Settings
 
 log = logging.getLogger(__name__)
 
+START_SECONDS = 120.0
 PUT_OFF_SECONDS = 5.0
 STOP_SECONDS = 10.0
 LEASED_STOP_GRACE_SECONDS = 2.0
@@ -55,15 +57,6 @@ SOCKET = "socket"
 OWNER = "owner"
 USER = "/models"
 """Whose user id the servers have. No user can be called so: names have no slashes."""
-
-SCRIPTS: Mapping[Start, str] = {"transformers": "chat.py", "fasttext": "classify.py"}
-SCRIPTS_FOLDER = Path(__file__).with_name("servers")
-
-_WHY_NO_LEASE = {
-    "no-capacity": "all GPUs that it may run on are leased",
-    "quota-exceeded": "the account that pays for its servers has used up its quota",
-    "meter-away": "metering is not running",
-}
 
 
 @dataclass(eq=False)
@@ -82,7 +75,7 @@ class _Server:
     put_off_at: float = field(default_factory=time.monotonic)
 
     @property
-    def socket(self) -> Path:
+    def address(self) -> Path:
         return Path(f"/proc/self/fd/{self.home}/{SOCKET}")
 
     @property
@@ -91,7 +84,7 @@ class _Server:
 
     async def answers(self) -> bool:
         try:
-            _reader, writer = await asyncio.open_unix_connection(str(self.socket))
+            _reader, writer = await asyncio.open_unix_connection(str(self.address))
         except OSError:
             return False
         writer.close()
@@ -108,7 +101,7 @@ class _Server:
     async def end(self, why: str, *, shutdown: bool = False) -> None:
         if self.lease_id is not None and (self.is_alive or self._never_ran()):
             # Else it has ended by itself, or by its deadline, and for the reason of that.
-            await _give_back(self.leases, self.lease_id, why, shutdown=shutdown)
+            await give_back(self.leases, self.lease_id, why, shutdown=shutdown)
         self.process.terminate()
         try:
             await asyncio.to_thread(self.process.wait, STOP_SECONDS)
@@ -134,6 +127,8 @@ class _Server:
 class ThisMachine:
     """Implements `places.Place`. Without `leases` none of the servers can be one."""
 
+    start_seconds = START_SECONDS
+
     def __init__(self, settings: Settings, leases: Leases | None) -> None:
         self._settings = settings
         self._leases = leases
@@ -146,14 +141,12 @@ class ThisMachine:
         grant: Granted | None = None
         try:
             if upstream.flavor is not None:
-                grant = await self._grant(model, upstream, folder.name)
-                if grant.deadline_ms - records.wall_ms() < least_ms:
-                    raise NoRoomForModel(_no_room(model, "what pays for its servers leaves too little time"))
+                grant = await ask_for(self._leases, model, upstream, folder.name, least_ms, self._tidy_soon)
             return await asyncio.to_thread(self._launch, model, upstream, folder, grant)
         except BaseException as error:
             shutil.rmtree(folder, ignore_errors=True)
             if grant is not None:
-                await asyncio.shield(_give_back(self._leases, grant.id, "It was not started.", shutdown=False))
+                await asyncio.shield(give_back(self._leases, grant.id, NOT_STARTED))
             if isinstance(error, OSError | ValueError | IdentitiesError | GpuDiscoveryError | LeaseUnknownError):
                 log.error("the server of %s was not started", model.name, exc_info=error)
                 raise ModelAway(f"The server of {model.name} could not be started on this machine.") from None
@@ -176,21 +169,8 @@ class ThisMachine:
         except Unavailable:
             self._tidy_at = time.monotonic() + TIDY_AGAIN_SECONDS
 
-    async def _grant(self, model: Model, upstream: Upstream, name: str) -> Granted:
-        assert upstream.flavor is not None, "asked for leases only"
-        if self._leases is None:
-            raise ModelAway(f"No account pays for servers of {model.name}.")
-        try:
-            return await self._leases.ask(upstream.flavor, upstream.tier, name)
-        except LeaseRefused as refused:
-            log.warning("no lease for a server of %s: %s (%s)", model.name, refused, refused.type_name)
-            why = _WHY_NO_LEASE.get(refused.type_name)
-            if why is None:
-                raise ModelAway(f"No lease can be had for a server of {model.name}; the log says why.") from None
-            raise NoRoomForModel(_no_room(model, why), retry_at_ms=refused.retry_at_ms) from None
-        except Unavailable:
-            self._tidy_at = 0.0  # it may have been granted all the same
-            raise NoRoomForModel(_no_room(model, "the platform does not answer")) from None
+    def _tidy_soon(self) -> None:
+        self._tidy_at = 0.0
 
     # ---------------------------------------------------------------- folders
 
@@ -277,19 +257,6 @@ class ThisMachine:
         if grant is None:
             return _Server(process, folder, lease, descriptor, None)
         return _Server(process, folder, lease, descriptor, self._leases, grant.id, grant.deadline_ms)
-
-
-async def _give_back(leases: Leases | None, lease_id: str, why: str, *, shutdown: bool) -> None:
-    assert leases is not None, "who has a lease has asked for it"
-    try:
-        await leases.give_back(lease_id, why, shutdown=shutdown)
-    except (Unavailable, LeaseRefused) as error:
-        # The meter closes it when its server has ended, only without this reason; or voids it, never started.
-        log.warning("lease %s could not be given back: %s", lease_id, error)
-
-
-def _no_room(model: Model, why: str) -> str:
-    return f"No server of {model.name} can be started just now: {why}. Try again later."
 
 
 def _environment(python: Path, home: Path, grant: Granted | None) -> dict[str, str]:

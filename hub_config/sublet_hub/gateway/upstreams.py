@@ -17,6 +17,7 @@ import aiohttp
 from sublet_hub.domain.models import Model, Upstream
 from sublet_hub.gateway import metrics
 from sublet_hub.gateway.errors import ModelAway
+from sublet_hub.gateway.places import Address
 from sublet_hub.settings import SettingsError
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class Started(Protocol):
     """A model's server that was started for calls, and ends when there are none, or its lease ends."""
 
     @property
-    def socket(self) -> Path:
+    def address(self) -> Address:
         """Where it listens."""
 
     @property
@@ -82,7 +83,9 @@ class Server:
 
     @property
     def base(self) -> str:
-        return self.upstream.url or "http://localhost/v1"
+        if self.started is not None and isinstance(self.started.address, str):
+            return f"{self.started.address}/v1"
+        return self.upstream.url or "http://localhost/v1"  # of a socket the name means nothing
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -123,7 +126,7 @@ class Servers:
     ) -> None:
         self._starter = starter
         self._monotonic = monotonic
-        self._shared = _session(aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEP_SECONDS))
+        self._shared = _session(_connector_to(None))
         self._replaced: list[Server] = []
         self._servers = {model.name: [self._server(model, number) for number in _numbers(model)] for model in models}
 
@@ -202,10 +205,11 @@ class Servers:
         if there.started is started:
             return there
         self._replaced.append(there)  # calls that run on it go on
-        connector = aiohttp.UnixConnector(str(started.socket), limit=CONNECTIONS_MAX, keepalive_timeout=KEEP_SECONDS)
+        connector = _connector_to(started.address)
         fresh = Server(
             server.model, server.upstream, server.number, _session(connector), server.headers, started=started
         )
+        fresh.counts_running = server.upstream.start == COUNTS_RUNNING
         servers[server.number] = fresh
         return fresh
 
@@ -238,6 +242,13 @@ def _headers(model: Model, upstream: Upstream) -> dict[str, str]:
             )
         headers["Authorization"] = f"Bearer {key}"
     return headers
+
+
+def _connector_to(address: Address | None) -> aiohttp.BaseConnector:
+    """Connections to one server's socket, or to whichever addresses are asked for."""
+    if isinstance(address, Path):
+        return aiohttp.UnixConnector(str(address), limit=CONNECTIONS_MAX, keepalive_timeout=KEEP_SECONDS)
+    return aiohttp.TCPConnector(limit=CONNECTIONS_MAX, keepalive_timeout=KEEP_SECONDS)
 
 
 def _session(connector: aiohttp.BaseConnector) -> aiohttp.ClientSession:

@@ -7,53 +7,22 @@ https://kubernetes.io/docs/reference/kubernetes-api/workload-resources/pod-v1/
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
-
 from sublet_hub.cluster.kube import names
-from sublet_hub.cluster.kube.placement import Placement, Toleration
+from sublet_hub.cluster.kube.lease_pods import (
+    Json,
+    PodLease,
+    PodSettings,
+    container_security,
+    metadata,
+    pod_security,
+    resources,
+    scheduling,
+)
+from sublet_hub.cluster.kube.placement import Placement
 from sublet_hub.cluster.kube.warden import Warden, with_warden
 from sublet_hub.domain.lease import EndReason
 from sublet_hub.hub.messages import Grant
-from sublet_hub.hub.pod_volumes import HOME, RUNTIME, PodVolume, lease_volumes, quantity
-
-Json = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class PodSettings:
-    """What is the same in the pods of all leases. `priority_classes` are by tier."""
-
-    warden_image: str
-    hard_cap_seconds: int
-    """After which the kubelet ends a pod whatever anybody says, counted from when it takes it up."""
-    user_id: int = 1000
-    stop_grace_seconds: int = 5
-    """From SIGTERM to SIGKILL, also of a notebook whose time is over."""
-    priority_classes: Mapping[str, str] = field(default_factory=dict)
-    has_home: bool = True
-    models_claim: str | None = None
-    cpu_reserved_percent: int = 100
-    """Of the flavor's CPUs, what is set aside on the node."""
-
-
-class PlacementError(LookupError):
-    """A grant that the hub's catalog does not know how to place. The message is for the log."""
-
-
-def placement_of(grant: Grant, placements: Mapping[str, Placement]) -> Placement:
-    """Where a grant's pod runs. PlacementError where hub and api don't read the same catalog: what was granted, and
-    is charged, must be what the pod gets."""
-    placement = placements.get(grant.flavor)
-    if placement is None:
-        raise PlacementError(f"the hub's sublet.toml has no flavor {grant.flavor!r}")
-    if placement.gpus_milli != grant.gpus_milli:
-        raise PlacementError(
-            f"flavor {grant.flavor!r} has {placement.gpus_milli} thousandths of a GPU in the hub's sublet.toml, and"
-            f" {grant.gpus_milli} were granted"
-        )
-    return placement
+from sublet_hub.hub.pod_volumes import HOME, RUNTIME, PodVolume, lease_volumes
 
 
 def lease_pod(
@@ -68,10 +37,10 @@ def lease_pod(
     volumes = [each for each in wanted if not taken & {each.path, each.path.removesuffix(f"/{each.sub_path}")}]
     made = {
         **pod,
-        "metadata": {**pod["metadata"], **_merged(pod["metadata"], metadata(grant))},
+        "metadata": {**pod["metadata"], **_merged(pod["metadata"], metadata(lease_of(grant)))},
         "spec": {
             **spec,
-            **_merged(spec, scheduling(grant, placement, settings)),
+            **_merged(spec, scheduling(grant.tier, placement, settings)),
             **_merged(spec, {"securityContext": pod_security(settings.user_id)}),
             "automountServiceAccountToken": False,
             # Else every Service of the namespace is told in the environment.
@@ -88,41 +57,18 @@ def lease_pod(
     return with_warden(made, warden)
 
 
-def metadata(grant: Grant) -> Json:
-    """Who pays for what until when; and that the object stays until the meter has posted the end."""
-    exact = dict(zip(names.IDENTITY, (grant.id, grant.user, grant.account, grant.flavor, grant.tier), strict=True))
-    return {
-        "labels": {key: names.label_value(value) for key, value in exact.items()},
-        "annotations": {
-            **exact,
-            names.SERVER: grant.server_name,
-            names.DEADLINE: str(round(grant.deadline_at.timestamp() * 1000)),
-            names.DEADLINE_REASON: grant.deadline_reason or EndReason.LIMIT.value,
-        },
-        "finalizers": [names.FINALIZER],
-    }
-
-
-def gpu_request(placement: Placement) -> Json:
-    """What of a container's limits asks for the GPUs. The one place to change for claims (dynamic resource
-    allocation)."""
-    if not placement.devices or placement.resource is None:
-        return {}
-    return {placement.resource: str(placement.devices)}
-
-
-def resources(placement: Placement, cpu_reserved_percent: int = 100) -> Json:
-    """CPU and memory as sold, no more and no less: requests are limits. So nobody's lease slows another's, and a pod
-    whose containers all have it so is of the class Guaranteed: the last to be evicted, and the only one to which a
-    node gives CPUs beside its GPUs (topology manager). An owner may set less of the CPUs aside."""
-    limits = {
-        "cpu": str(placement.cpus),
-        "memory": quantity(placement.memory_bytes),
-        **gpu_request(placement),
-    }
-    if cpu_reserved_percent == 100:
-        return {"requests": limits, "limits": dict(limits)}
-    return {"requests": {**limits, "cpu": f"{placement.cpus * cpu_reserved_percent * 10}m"}, "limits": limits}
+def lease_of(grant: Grant) -> PodLease:
+    """What the pod says of the lease."""
+    return PodLease(
+        id=grant.id,
+        user=grant.user,
+        account=grant.account,
+        flavor=grant.flavor,
+        tier=grant.tier,
+        server_name=grant.server_name,
+        deadline_ms=round(grant.deadline_at.timestamp() * 1000),
+        deadline_reason=grant.deadline_reason or EndReason.LIMIT.value,
+    )
 
 
 def environment(grant: Grant, placement: Placement) -> dict[str, str]:
@@ -145,49 +91,6 @@ def environment(grant: Grant, placement: Placement) -> dict[str, str]:
     if grant.simulated:
         env["SUBLET_SIMULATED"] = "1"
     return env
-
-
-def scheduling(grant: Grant, placement: Placement, settings: PodSettings) -> Json:
-    """Which nodes the pod may come onto, and how it counts beside others."""
-    fields: Json = {
-        "nodeSelector": dict(placement.node_selector),
-        "tolerations": [toleration(each) for each in placement.tolerations],
-        "runtimeClassName": placement.runtime_class,
-        "priorityClassName": settings.priority_classes.get(grant.tier),
-    }
-    return {name: value for name, value in fields.items() if value}
-
-
-def toleration(of: Toleration) -> Json:
-    """As the API has it: what is empty is left out."""
-    fields: Json = {"key": of.key, "operator": of.operator, "value": of.value, "effect": of.effect}
-    seconds = {} if of.seconds is None else {"tolerationSeconds": of.seconds}
-    return {name: value for name, value in fields.items() if value} | seconds
-
-
-def pod_security(user_id: int) -> Json:
-    """Pod Security `restricted`, for all containers that don't say otherwise. Volumes belong to the user's group."""
-    return {
-        "runAsNonRoot": True,
-        "runAsUser": user_id,
-        "runAsGroup": user_id,
-        "fsGroup": user_id,
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-
-
-def container_security(user_id: int) -> Json:
-    """The same for the notebook. Whether its root file system can be written is KubeSpawner's setting."""
-    return {
-        "runAsNonRoot": True,
-        "runAsUser": user_id,
-        "runAsGroup": user_id,
-        "privileged": False,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
 
 
 def _notebook(container: Json, placement: Placement, settings: PodSettings, volumes: list[PodVolume]) -> Json:

@@ -13,12 +13,12 @@ from kubernetes_asyncio.client.rest import ApiException
 from kubespawner.clients import shared_client
 from traitlets import Dict, Float, Instance, default
 
-from sublet_hub.cluster.kube import names
 from sublet_hub.cluster.kube.capabilities import Capabilities, capabilities_of
+from sublet_hub.cluster.kube.lease_pods import Json, PlacementError, PodSettings, placement_of
 from sublet_hub.cluster.kube.placement import Placement
 from sublet_hub.cluster.kube.warden import UnguardedError, Warden
 from sublet_hub.hub import listening, pod_wording
-from sublet_hub.hub.pod_fields import Json, PlacementError, PodSettings, environment, lease_pod, placement_of
+from sublet_hub.hub.pod_fields import environment, lease_of, lease_pod
 from sublet_hub.hub.pod_state import PodState, read_state
 from sublet_hub.hub.pod_volumes import MODELS
 from sublet_hub.hub.pod_watch import LOOK_SECONDS, NO_ANSWER, TRIED_AGAIN, WatchedPod
@@ -64,7 +64,7 @@ class PodSpawner(WatchedPod):
         grant = self.lease_grant
         assert grant is not None, "LeaseMixin asks for a lease before it starts a server"
         self._placement()
-        self.pod_name = names.pod_name(grant.user, grant.server_name, grant.id)
+        self.pod_name = lease_of(grant).pod_name
         self.dns_name = self.dns_name_template.format(namespace=self.namespace, name=self.pod_name)
         self._remember()
         self._starting, self._pod_wanted = True, False
@@ -122,8 +122,10 @@ class PodSpawner(WatchedPod):
         return seen
 
     def _placement(self) -> Placement:
+        grant = self.lease_grant
+        assert grant is not None, "LeaseMixin asks for a lease before it starts a server"
         try:
-            return placement_of(self.lease_grant, self.sublet_placements)
+            return placement_of(grant.flavor, grant.gpus_milli, self.sublet_placements)
         except PlacementError as error:
             raise self._not_started(ANOTHER_CATALOG, "placement", str(error)) from error
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
-Json = dict[str, Any]
+from sublet_hub.cluster.kube.lease_pods import Json, quantity
 
 HOME: Final = "/home/jovyan"
 """Where the notebook image has its home."""
@@ -18,8 +18,6 @@ RUNTIME: Final = f"{TMP}/jupyter"
 SHM: Final = "/dev/shm"  # noqa: S108 - the place of shared memory
 MODELS: Final = "/models"
 """Where a lease has the store of models."""
-
-GIB: Final = 2**30
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +68,3 @@ def model_volumes(claim: str, gated_models: Sequence[str]) -> list[PodVolume]:
         PodVolume("sublet-models", f"{MODELS}/{folder}", source, read_only=True, sub_path=folder)
         for folder in ("open", *(f"gated/{name}" for name in sorted(set(gated_models))))
     ]
-
-
-def quantity(size_bytes: int) -> str:
-    """Bytes as Kubernetes writes them."""
-    return f"{size_bytes // GIB}Gi" if size_bytes % GIB == 0 else str(size_bytes)

@@ -16,7 +16,7 @@ from kubernetes_asyncio import client
 from kubernetes_asyncio.client.rest import ApiException
 from kubespawner import KubeSpawner
 
-from sublet_hub.hub.pod_fields import Json
+from sublet_hub.cluster.kube.lease_pods import Json
 from sublet_hub.hub.pod_state import UNKNOWN_EXIT, PodState, read_state
 
 TRIED_AGAIN = frozenset({429, 500, 502, 503, 504})

@@ -60,6 +60,13 @@ class KubernetesSettings(BaseModel):
     """Models' servers that are pods of the platform's own, as `MODEL=ADDRESS`, the address up to and with `/v1`. They
     come before the catalogue's."""
 
+    kube_vllm_image: str = "vllm/vllm-openai:v0.30.0"
+    """Image of models' servers that are leases and `start = "vllm"`. The others run from the notebook's."""
+
+    kube_model_start_seconds: Seconds = 900
+    """Seconds that a model's server that is a lease may take, from when its lease is granted, until it answers. It
+    must have begun to run within `grant_ttl_seconds`; what is left is for loading the model."""
+
     kube_cpu_reserved_percent: Annotated[int, Field(ge=1, le=100)] = 100
     """How much of a flavor's CPUs is set aside for each server on its node, in percent. 100: all, so that no server
     slows another. Less: more servers fit on a node, and share what is not set aside; each still uses its flavor's

@@ -3,6 +3,12 @@
 {{- if .Values.models.catalogue }}true{{ end -}}
 {{- end }}
 
+{{/* Whether the gateway may run models' servers as leases, in pods that it makes itself: "true" or nothing. */}}
+{{- define "sublet.modelLeases" -}}
+{{- $account := .Values.settings.model_account | default "none" -}}
+{{- if and (include "sublet.models" .) (ne $account "none") }}true{{ end -}}
+{{- end }}
+
 {{/* The claim with the store of models, or nothing. */}}
 {{- define "sublet.models.claim" -}}
 {{- if .Values.models.store.existingClaim -}}

@@ -90,12 +90,15 @@ class Connection:
         ask = Ask("get", resource, namespace or self.namespace, name)
         return _decoded(ask, self._exchange.send(ask, "GET"), kind)
 
-    def pages(self, resource: Resource, kind: type[ObjectT], *, namespace: str = "") -> Iterator[Page[ObjectT]]:
+    def pages(
+        self, resource: Resource, kind: type[ObjectT], *, namespace: str = "", labels: str = ""
+    ) -> Iterator[Page[ObjectT]]:
         """List objects, page by page, all as of one version of the whole (that of the first page), which is the
-        newest at the moment of asking. Raises `Gone` if that takes longer than the server remembers it.
+        newest at the moment of asking; with a selector of labels, those that it selects. Raises `Gone` if that takes
+        longer than the server remembers it.
         """
         ask = Ask("list", resource, namespace or self.namespace)
-        query = {"limit": str(PAGE_ITEMS)}
+        query = {"limit": str(PAGE_ITEMS), **({"labelSelector": labels} if labels else {})}
         while True:
             page = _decoded(ask, self._exchange.send(ask, "GET", query=query), Page[kind])  # type: ignore[valid-type]
             yield page

@@ -30,7 +30,16 @@ DEADLINE_REASON: Final = f"{PREFIX}deadline-reason"
 """Annotation: why, as `EndReason` has it."""
 
 SERVES: Final = f"{PREFIX}serves"
-"""Label: the model that a pod of the platform's own serves. Its GPUs are no lease, and aren't missed as one."""
+"""Label: the model that a pod of the platform's own serves. Where it is no lease, its GPUs aren't missed as one."""
+
+GATEWAY: Final = f"{PREFIX}gateway"
+"""Label, and annotation with the exact value: the pod of the gateway that started a model's server."""
+
+GATEWAY_UID: Final = f"{PREFIX}gateway-uid"
+"""Annotation: that pod's own id, which another of the same name doesn't have."""
+
+GATEWAY_RUN: Final = f"{PREFIX}gateway-run"
+"""Label: which run of the process in that pod."""
 
 FINALIZER: Final = f"{PREFIX}metering"
 """Keeps a pod's object, and with it the true end, until the meter has posted it."""
